@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/manifest"
@@ -49,43 +50,12 @@ type ChangeStats struct {
 // concurrently with itself. Memory and open files are bounded by the workers,
 // whatever the size of the tree.
 func Changes(ctx context.Context, o Options, hash HashOptions, put func(r *manifest.Record) error) (ChangeStats, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	c := newChanger(ctx, o, hash)
-	var wg sync.WaitGroup
-	for range c.workers {
-		wg.Go(c.work)
-	}
-	var stats Stats
-	wg.Go(func() {
-		defer close(c.queue)
-		defer close(c.jobs)
-		var err error
-		if stats, err = c.walk(); err != nil {
-			c.failed = err
-			cancel(err)
-		}
-	})
-	err := c.deliver(put)
-	if err != nil {
-		cancel(err)
-		for range c.queue { // lets the walk end
-			continue
-		}
-	}
-	wg.Wait()
-	c.meter.flush()
-	if err == nil {
-		err = c.failed
-	}
-	c.out.Stats = stats
-	c.out.Stats.Warned += c.out.unread
-	c.out.Hashed, c.out.HashedBytes = c.meter.files, c.meter.bytes
-	return c.out.ChangeStats, err
+	return newChanger(ctx, o, hash).run(put)
 }
 
 type changer struct {
 	ctx     context.Context
+	cancel  context.CancelCauseFunc
 	o       Options
 	user    Options // as given
 	began   time.Time
@@ -95,12 +65,11 @@ type changer struct {
 	meter   *meter
 	queue   chan *item // in canonical order
 	jobs    chan *item // those of them whose file must be read
-	failed  error      // of the walk
 	warning sync.Mutex
-	out     struct {
-		ChangeStats
-		unread int64
-	}
+	out     ChangeStats
+	unread  int64 // entries left out by give
+
+	hashed, hashedBytes atomic.Int64
 }
 
 // item is an entry that waits to be delivered.
@@ -119,11 +88,15 @@ func newChanger(ctx context.Context, o Options, hash HashOptions) *changer {
 	if o.Names == nil {
 		o.Names = NewNames()
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
 	c := &changer{
-		ctx: ctx, o: o, user: o, began: time.Now(), workers: hash.Workers, fine: o.Root.FineTimes(),
+		ctx: ctx, cancel: cancel, o: o, user: o, began: time.Now(), workers: hash.Workers, fine: o.Root.FineTimes(),
 		meter: newMeter(hash.Progress), queue: make(chan *item, window), jobs: make(chan *item),
 	}
-	c.hasher.Progress = func(n int64) { c.meter.add(0, n) }
+	c.hasher.Progress = func(n int64) {
+		c.hashedBytes.Add(n)
+		c.meter.add(0, n)
+	}
 	c.o.Warn = c.warn
 	c.o.Gone = func(r *manifest.Record) error {
 		it := &item{}
@@ -132,6 +105,36 @@ func newChanger(ctx context.Context, o Options, hash HashOptions) *changer {
 		return c.enqueue(it)
 	}
 	return c
+}
+
+func (c *changer) run(put func(r *manifest.Record) error) (ChangeStats, error) {
+	defer c.cancel(nil)
+	var wg sync.WaitGroup
+	for range c.workers {
+		wg.Go(c.work)
+	}
+	var stats Stats
+	var failed error
+	wg.Go(func() {
+		defer close(c.queue)
+		defer close(c.jobs)
+		if stats, failed = c.walk(); failed != nil {
+			c.cancel(failed)
+		}
+	})
+	err := c.deliver(put)
+	if err != nil {
+		c.cancel(err)
+	}
+	wg.Wait()
+	c.meter.flush()
+	if err == nil {
+		err = failed
+	}
+	stats.Warned += c.unread
+	c.out.Stats = stats
+	c.out.Hashed, c.out.HashedBytes = c.hashed.Load(), c.hashedBytes.Load()
+	return c.out, err
 }
 
 func clone(r *manifest.Record) *manifest.Record {
@@ -204,6 +207,7 @@ func (c *changer) work() {
 	for it := range c.jobs {
 		it.err = c.read(it)
 		_ = it.file.Close()
+		c.hashed.Add(1)
 		c.meter.add(1, 0)
 		close(it.done)
 	}
@@ -251,7 +255,7 @@ func (c *changer) give(it *item, put func(r *manifest.Record) error) error {
 		if err := c.ctx.Err(); err != nil {
 			return context.Cause(c.ctx)
 		}
-		c.out.unread++
+		c.unread++
 		c.warn(it.rec.Path, it.err)
 		it.rec = manifest.Record{Op: manifest.Del, Entry: manifest.Entry{Path: it.rec.Path}}
 		if it.old == nil {

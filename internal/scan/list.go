@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
 
@@ -44,11 +43,12 @@ func (l *list) reset() {
 	l.at, l.size, l.more = l.at[:0], 0, false
 }
 
-// read fills l with the lowest names above after; the empty name is below all.
-// long is called for each name that a manifest cannot hold, on the first pass.
-func (l *list) read(d *fsys.Dir, after []byte, step func(bytes int), long func(name []byte)) error {
+// read fills l with the lowest of the names that each yields above after; the
+// empty name is below all. long is called for each name that a manifest cannot
+// hold, on the first pass.
+func (l *list) read(each func(fn func(name []byte) error) error, after []byte, step func(bytes int), long func(name []byte)) error {
 	l.reset()
-	err := d.Names(func(name []byte) error {
+	err := each(func(name []byte) error {
 		step(len(name))
 		switch {
 		case len(name) > manifest.MaxName:

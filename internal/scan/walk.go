@@ -201,7 +201,7 @@ func (w *walker) back() error {
 }
 
 func (w *walker) list(l *list, path string, d *fsys.Dir, after []byte) error {
-	return l.read(d, after,
+	return l.read(d.Names, after,
 		func(n int) { w.meter.add(0, int64(n)) },
 		func(name []byte) {
 			if path != "" {
