@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build (linux || darwin || freebsd) && !osroot
 
 package fsys
 
@@ -57,6 +57,16 @@ func timespecs(t Times) ([2]unix.Timespec, error) {
 	}
 	return ts, nil
 }
+
+// setTimespec reports whether t fits, which it does not beyond 2038 on 32-bit
+// systems.
+func setTimespec(ts *unix.Timespec, t Times) bool {
+	*ts = unix.NsecToTimespec(int64(t.Nsec))
+	setSec(&ts.Sec, t.Sec)
+	return int64(ts.Sec) == t.Sec
+}
+
+func setSec[T int32 | int64](sec *T, v int64) { *sec = T(v) }
 
 // SetAttr changes attributes of an entry; symlinks are changed themselves and
 // keep their mode.

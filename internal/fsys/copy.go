@@ -42,6 +42,12 @@ func CopyFile(dst, src *os.File, size int64) (reflinked bool, err error) {
 	if err != nil && err != errEnough {
 		return false, err
 	}
+	if info, err = src.Stat(); err == nil && info.Size() < size { // what was cut off looked like a hole
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return false, err
+	}
 	return false, dst.Truncate(size)
 }
 
@@ -49,7 +55,8 @@ var errEnough = errors.New("enough")
 
 // copyPlain copies bytes start to end by reading and writing.
 func copyPlain(dst, src *os.File, start, end int64) error {
-	n, err := io.Copy(io.NewOffsetWriter(dst, start), io.NewSectionReader(src, start, end-start))
+	buf := make([]byte, min(128<<10, end-start))
+	n, err := io.CopyBuffer(io.NewOffsetWriter(dst, start), io.NewSectionReader(src, start, end-start), buf)
 	if err == nil && n < end-start {
 		return io.ErrUnexpectedEOF
 	}

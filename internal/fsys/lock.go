@@ -63,7 +63,10 @@ func (l *Lock) SetText(s string) error {
 func (l *Lock) ReadText() (string, error) { return readText(l.f) }
 
 // Unlock ends the lock.
-func (l *Lock) Unlock() error { return l.f.Close() }
+func (l *Lock) Unlock() error {
+	err := unlock(l.f) // a child being started may still hold a copy of the handle
+	return errors.Join(err, l.f.Close())
+}
 
 func readText(f *os.File) (string, error) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxLockText))

@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build (linux || darwin || freebsd) && !osroot
 
 package fsys
 
@@ -34,6 +34,10 @@ func tryLock(f *os.File) error {
 		return ErrLocked
 	}
 	return err
+}
+
+func unlock(f *os.File) error {
+	return retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) })
 }
 
 // names reports whether f still is what name stands for.

@@ -1,3 +1,5 @@
+//go:build !osroot
+
 package fsys
 
 import (
@@ -17,16 +19,6 @@ func infoOf(st *unix.Stat_t) Info {
 		UID: st.Uid, GID: st.Gid, Ino: st.Ino, Dev: uint64(st.Dev), Rdev: uint64(st.Rdev), Nlink: uint64(st.Nlink),
 	}
 }
-
-// setTimespec reports whether t fits, which it does not beyond 2038 on 32-bit
-// systems.
-func setTimespec(ts *unix.Timespec, t Times) bool {
-	*ts = unix.NsecToTimespec(int64(t.Nsec))
-	setSec(&ts.Sec, t.Sec)
-	return int64(ts.Sec) == t.Sec
-}
-
-func setSec[T int32 | int64](sec *T, v int64) { *sec = T(v) }
 
 // futimens is utimensat(2) without a path, as the C library does it.
 func futimens(fd int, ts *[2]unix.Timespec) error {
