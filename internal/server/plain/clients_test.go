@@ -61,4 +61,3 @@ func TestCurlAndWget(t *testing.T) {
 		}
 	})
 }
-

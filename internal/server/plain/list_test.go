@@ -144,4 +144,3 @@ func TestLargeListing(t *testing.T) {
 		t.Error("a permit is not given back")
 	}
 }
-

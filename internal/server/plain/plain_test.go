@@ -331,6 +331,24 @@ func TestChangeDuringTheReadCutsTheResponse(t *testing.T) {
 			}
 		})
 	}
+	t.Run("HTTP/2", func(t *testing.T) {
+		srv := httptest.NewUnstartedServer(handler(root))
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		defer srv.Close()
+		path := root + "/big"
+		must(t, os.WriteFile(path, nil, 0o644))
+		must(t, os.Truncate(path, size))
+		resp, err := srv.Client().Get(srv.URL + "/m/mod/big")
+		must(t, err)
+		_, err = io.ReadFull(resp.Body, make([]byte, 100))
+		must(t, err)
+		must(t, os.Truncate(path, size+1))
+		if n, err := io.Copy(io.Discard, resp.Body); err == nil || resp.ProtoMajor != 2 {
+			t.Errorf("%s: the response looks complete, %d bytes", resp.Proto, n)
+		}
+		_ = resp.Body.Close()
+	})
 	t.Run("replaced", func(t *testing.T) {
 		srv := httptest.NewServer(handler(root))
 		defer srv.Close()
