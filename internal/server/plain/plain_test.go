@@ -15,6 +15,7 @@ import (
 
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
+	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 func must(t testing.TB, err error) {
@@ -57,7 +58,10 @@ func tree(t testing.TB) string {
 	} {
 		must(t, os.Symlink(target, root+"/"+link))
 	}
-	must(t, syscall.Mkfifo(root+"/fifo", 0o644))
+	dir, err := fsys.OpenDir(root)
+	must(t, err)
+	defer dir.Close()
+	must(t, dir.Mknod("fifo", manifest.Fifo, 0o644, 0))
 	return root
 }
 
