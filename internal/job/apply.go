@@ -8,14 +8,16 @@ import (
 	"strings"
 
 	"github.com/ropeway/ropeway/internal/digest"
-	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/land"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/plan"
 )
 
-const finalKind = 'n'
+const (
+	finalKind = 'n'
+	doomKind  = 'd'
+)
 
 // applier merges the plan, as it streams in, with what is held: it orders the
 // operations of the landing, starts the making of content, and lists the tree
@@ -23,7 +25,6 @@ const finalKind = 'n'
 type applier struct {
 	j       *job
 	local   *manifest.Cursor
-	done    func()
 	reader  *plan.Reader
 	content *content
 	final   *os.File
@@ -37,6 +38,8 @@ type applier struct {
 	limited int64 // deletions left undone by --max-delete
 	extras  bool
 	tree    digest.Digest
+	doomed  *manifest.Writer // what --delete removes, once the plan proves whole
+	dooms   *os.File
 }
 
 // counts become the summary.
@@ -47,16 +50,15 @@ type counts struct {
 }
 
 func (j *job) newApplier(c *content) (*applier, error) {
-	src, done, err := j.held.open()
+	src, err := j.held.open()
 	if err != nil {
 		return nil, err
 	}
 	a := &applier{
-		j: j, local: manifest.NewCursor(src), done: done, reader: plan.NewReader(), content: c,
+		j: j, local: manifest.NewCursor(src), reader: plan.NewReader(), content: c,
 		hasher: manifest.NewHasher(j.o.Mask),
 	}
-	if a.final, err = j.area.Temp(); err != nil {
-		done()
+	if a.final, err = j.temp(); err != nil {
 		return nil, err
 	}
 	a.list = manifest.NewWriter(a.final, finalKind)
@@ -64,9 +66,11 @@ func (j *job) newApplier(c *content) (*applier, error) {
 }
 
 func (a *applier) close() {
-	a.done()
 	a.reader.Close()
 	_ = a.final.Close()
+	if a.dooms != nil {
+		_ = a.dooms.Close()
+	}
 }
 
 // run takes segments until there are no more, then what is left of the local
@@ -125,7 +129,7 @@ func (a *applier) item(ctx context.Context, it *plan.Item) error {
 		return a.content.pack(ctx, it.Pack)
 	}
 	rec := it.Record
-	if manifest.Within(rec.Path, land.StateDir) {
+	if manifest.Within(rec.Path, StateDir) {
 		return fault.New(fault.Integrity, "", "the plan names %s, which is ours", rec.Path)
 	}
 	if err := a.pass(rec.Path); err != nil {
@@ -157,7 +161,7 @@ func (a *applier) keep(r *manifest.Record) error {
 	cut := a.cutting && manifest.Within(r.Path, a.cut)
 	switch {
 	case cut && a.forced:
-		return a.area().Add(&land.Op{Kind: land.OpDelete, Force: true, Entry: r.Entry, Change: deleting})
+		return a.area().Add(&land.Op{Kind: land.OpDelete, Entry: r.Entry, Change: deleting})
 	case cut || isExtra(r):
 		return a.gone(r)
 	}
@@ -178,11 +182,7 @@ func (a *applier) gone(r *manifest.Record) error {
 	if o.Delete && !a.j.outside(r.Path) && !o.Filter.Protected(r.Path, r.Type == manifest.Dir) {
 		if o.MaxDelete < 0 || a.deletes < o.MaxDelete {
 			a.deletes++
-			if o.DryRun {
-				a.j.emit(event.Item{Path: r.Path, Change: deleting, Dir: r.Type == manifest.Dir})
-				return nil
-			}
-			return a.area().Add(&land.Op{Kind: land.OpDelete, Entry: r.Entry, Change: deleting})
+			return a.remove(r)
 		}
 		a.limited++
 	}
@@ -190,6 +190,47 @@ func (a *applier) gone(r *manifest.Record) error {
 	c := *r
 	c.Ext = []byte{extra}
 	return a.list.Put(&c)
+}
+
+// remove notes an entry to be deleted. That waits for the end of the plan:
+// what the source could not read must not be taken for gone.
+func (a *applier) remove(r *manifest.Record) (err error) {
+	if a.doomed == nil {
+		if a.dooms, err = a.j.temp(); err != nil {
+			return err
+		}
+		a.doomed = manifest.NewWriter(a.dooms, doomKind)
+	}
+	return a.doomed.Put(&manifest.Record{Entry: r.Entry})
+}
+
+// doom orders the deletions.
+func (a *applier) doom() error {
+	if a.doomed == nil {
+		return nil
+	}
+	if err := a.doomed.Close(digest.Digest{}, 0); err != nil {
+		return err
+	}
+	if _, err := a.dooms.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	src, err := manifest.NewReader(a.dooms, doomKind)
+	if err != nil {
+		return err
+	}
+	var r manifest.Record
+	for {
+		switch err := src.Next(&r); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := a.area().Add(&land.Op{Kind: land.OpDelete, Entry: r.Entry, Change: deleting}); err != nil {
+			return err
+		}
+	}
 }
 
 func (a *applier) count(e *manifest.Entry) {
@@ -256,7 +297,6 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 		return nil
 	}
 	op := land.Op{Entry: rec.Entry, Change: itemize(old, &rec.Entry, a.j.o.Mask, a.j.o.Itemize)}
-	a.j.mapOwner(&op.Entry)
 	same := old != nil && manifest.SameContent(old, &rec.Entry)
 	if old == nil {
 		a.sum.created++
@@ -279,13 +319,17 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 		a.j.warn(rec.Path, "a "+rec.Type.String()+" is not transferred", false)
 		return nil
 	}
-	if a.j.o.DryRun {
-		a.j.emit(event.Item{Path: rec.Path, Change: op.Change, Dir: rec.Type == manifest.Dir, Target: rec.Target, Size: rec.Size})
-		return nil
-	}
-	if op.Kind == land.OpFile {
-		if err := a.content.file(ctx, &op.Entry, c); err != nil {
+	if op.Kind == land.OpFile && !a.j.o.DryRun {
+		ready := func() error { return nil }
+		if a.j.o.Early {
+			early := op
+			ready = func() error { return a.area().Add(&early) }
+		}
+		if err := a.content.file(ctx, &op.Entry, c, ready); err != nil {
 			return err
+		}
+		if a.j.o.Early {
+			return nil // added when it is finished
 		}
 	}
 	return a.area().Add(&op)

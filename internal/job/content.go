@@ -104,14 +104,15 @@ func (c *content) wrote(n int64) {
 }
 
 // file makes the content of one file as the plan says.
-func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content) error {
+// ready is called once it is staged.
+func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content, ready func() error) error {
 	if how.Way == plan.Spans { // counted when its first spans were announced
 		f := c.cur
 		if f == nil || f.path != e.Path {
 			return fmt.Errorf("%q has no spans", e.Path)
 		}
 		c.cur = nil
-		f.complete(e)
+		f.complete(e, ready)
 		return nil
 	}
 	c.expect(e.Size)
@@ -120,19 +121,22 @@ func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content
 		c.filesDone.Add(1)
 	}
 	area := c.j.area
-	if area.StagedComplete(e) {
+	if area.StagedComplete(ctx, e) {
 		c.reused.Add(e.Size)
 		whole()
-		return nil
+		return ready()
 	}
 	switch how.Way {
 	case plan.Inline:
 		c.literal.Add(e.Size)
+		if err := area.StageBytes(e, how.Data); err != nil {
+			return err
+		}
 		whole()
-		return area.StageBytes(e, how.Data)
+		return ready()
 	case plan.Copy:
 		if _, err := area.StageCopy(ctx, e, how.From); err != nil {
-			if errors.Is(err, land.ErrMismatch) || errors.Is(err, land.ErrNotHeld) {
+			if errors.Is(err, land.ErrMismatch) {
 				return errBase
 			}
 			return err
@@ -140,13 +144,14 @@ func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content
 		c.reused.Add(e.Size)
 		c.moved.Add(1)
 		whole()
+		return ready()
 	case plan.Packed:
 		p := c.packs[how.Pack]
 		if p == nil {
 			p = &pack{}
 			c.packs[how.Pack] = p
 		}
-		p.members = append(p.members, member{*e, how.Offset})
+		p.members = append(p.members, member{*e, how.Offset, ready})
 		p.bytes += e.Size
 	}
 	return nil
@@ -167,7 +172,8 @@ type spanFile struct {
 	staged *land.Staged
 	mu     sync.Mutex
 	entry  *manifest.Entry // once the record has come
-	left   int             // tasks under way, and one for the record
+	ready  func() error
+	left   int // tasks under way, and one for the record
 	lost   bool
 	drop   bool
 }
@@ -207,7 +213,7 @@ func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
 		err = c.j.pool.Add(ctx, fetch.Task{
 			Object: o, Locator: locator, Weight: weight, Have: have,
 			Write: func(b int, data []byte) error {
-				if err := f.staged.WriteAt(data, o.Offset+int64(b)*digest.BlockSize); err != nil {
+				if _, err := f.staged.WriteAt(data, o.Offset+int64(b)*digest.BlockSize); err != nil {
 					return err
 				}
 				c.wrote(int64(len(data)))
@@ -263,10 +269,10 @@ func (f *spanFile) add(n int) {
 	f.mu.Unlock()
 }
 
-func (f *spanFile) complete(e *manifest.Entry) {
+func (f *spanFile) complete(e *manifest.Entry, ready func() error) {
 	c := *e
 	f.mu.Lock()
-	f.entry = &c
+	f.entry, f.ready = &c, ready
 	f.mu.Unlock()
 	f.done(nil)
 }
@@ -290,12 +296,16 @@ func (f *spanFile) finish() {
 	defer func() { <-c.open }()
 	switch {
 	case f.drop:
-		f.staged.Close()
+		_ = f.staged.Close()
 	case f.lost || f.entry == nil:
-		f.staged.Close()
+		_ = f.staged.Close()
 		c.lost(f.path)
 	default:
 		if err := f.staged.Finish(f.entry); err != nil {
+			c.fail(err)
+			return
+		}
+		if err := f.ready(); err != nil {
 			c.fail(err)
 			return
 		}
@@ -333,6 +343,7 @@ func present(s *land.Staged, o *digest.Object, base int64) (have []bool, held in
 type member struct {
 	entry  manifest.Entry
 	offset int64
+	ready  func() error
 }
 
 // pack is a pack and those of its members that are needed.
@@ -379,7 +390,7 @@ func (c *content) pack(ctx context.Context, n *plan.PackNote) error {
 	err = c.j.pool.Add(ctx, fetch.Task{
 		Object: n.Object, Have: have,
 		Write: func(b int, data []byte) error {
-			if err := p.staged.WriteAt(data, int64(b)*digest.BlockSize); err != nil {
+			if _, err := p.staged.WriteAt(data, int64(b)*digest.BlockSize); err != nil {
 				return err
 			}
 			c.share(p, int64(len(data)))
@@ -405,7 +416,7 @@ func (c *content) packed(p *pack, err error) {
 	defer c.wg.Done()
 	defer func() { <-c.open }()
 	if err != nil {
-		p.staged.Close()
+		_ = p.staged.Close()
 		for i := range p.members {
 			c.lost(p.members[i].entry.Path)
 		}
@@ -414,11 +425,11 @@ func (c *content) packed(p *pack, err error) {
 	c.unpack <- struct{}{}
 	defer func() { <-c.unpack }()
 	if err := c.take(p, io.NewSectionReader(p.staged, 0, p.note.Object.Size)); err != nil {
-		p.staged.Close()
+		_ = p.staged.Close()
 		c.fail(err)
 		return
 	}
-	p.staged.Discard()
+	_ = p.staged.Discard()
 }
 
 // take stages the members of a pack.
@@ -445,6 +456,9 @@ func (c *content) take(p *pack, r io.Reader) error {
 			return fault.New(fault.Integrity, "", "%s in a pack is not what the plan says", m.entry.Path)
 		}
 		if err := c.j.area.StageBytes(&m.entry, data); err != nil {
+			return err
+		}
+		if err := m.ready(); err != nil {
 			return err
 		}
 		c.literal.Add(m.entry.Size)

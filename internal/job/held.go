@@ -56,13 +56,6 @@ func (j *job) look(ctx context.Context) (*held, error) {
 		h.indexed, h.tree, h.extras = true, trailer.Tree, trailer.Meta&metaExtras != 0
 		src = index
 	}
-	if index != nil {
-		defer func() { _ = index.Close() }()
-	}
-	if j.area.Root() == nil { // a dry run into nothing
-		h.inline = nil
-		return h, nil
-	}
 	var (
 		w    *manifest.Writer
 		enc  manifest.Encoder
@@ -70,7 +63,7 @@ func (j *job) look(ctx context.Context) (*held, error) {
 	)
 	put := func(r *manifest.Record, told bool) error {
 		if w == nil {
-			if h.file, err = j.area.Temp(); err != nil {
+			if h.file, err = j.temp(); err != nil {
 				return err
 			}
 			w = manifest.NewWriter(h.file, changeKind)
@@ -89,7 +82,7 @@ func (j *job) look(ctx context.Context) (*held, error) {
 		return w.Put(r)
 	}
 	opts := scan.Options{
-		Root: j.area.Root(), Filter: j.o.Filter, Mask: j.o.Mask, Index: src, SkipTop: land.StateDir,
+		Root: j.area.Root(), Filter: j.o.Filter, Mask: j.o.Mask, Index: src, SkipTop: StateDir,
 		Recursive: j.o.Recursive, OneFile: j.oneFile(),
 		Progress: func(files, n int64) { j.emit(event.Work{Stage: "scan", Files: files, Bytes: n}) },
 		Warn: func(path string, err error) {
@@ -143,29 +136,26 @@ func rootOf(r *manifest.Record) manifest.Record {
 
 // open yields everything that the destination has, in canonical order, with
 // Stat where it can be trusted.
-func (h *held) open() (manifest.Source, func(), error) {
-	var (
-		src    = manifest.Slice(nil)
-		closer = func() {}
-	)
+func (h *held) open() (manifest.Source, error) {
+	src := manifest.Slice(nil)
 	if h.indexed {
 		index, _, err := h.area.OpenIndex()
 		if err != nil || index == nil {
-			return nil, nil, errors.Join(err, errors.New("the index is gone"))
+			return nil, errors.Join(err, errors.New("the index is gone"))
 		}
-		src, closer = index, func() { _ = index.Close() }
+		src = index
 	}
 	if h.file != nil {
 		if _, err := h.file.Seek(0, io.SeekStart); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		changes, err := manifest.NewReader(h.file, changeKind)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		src = manifest.Apply(src, changes)
 	}
-	return src, closer, nil
+	return src, nil
 }
 
 // quiet reports whether nothing has to be told or written.
@@ -191,11 +181,10 @@ func (h *held) base() (b wire.Base, ok bool) {
 
 // segments lists everything held as compressed segments for upload.
 func (h *held) segments(put func(frame []byte) error) error {
-	src, done, err := h.open()
+	src, err := h.open()
 	if err != nil {
 		return err
 	}
-	defer done()
 	var (
 		rec  manifest.Record
 		enc  manifest.Encoder

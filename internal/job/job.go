@@ -3,6 +3,8 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path"
 	"sync"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fetch"
+	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/land"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/wire"
@@ -25,6 +28,9 @@ const (
 	// metaMask covers what must agree for an index to count.
 	metaMask = metaMaskBits | metaOmitRoot
 )
+
+// StateDir is where a destination keeps what is ours; it is never an entry.
+const StateDir = ".ropeway"
 
 // rounds is how often a tree that changes while it is read is planned again.
 const rounds = 4
@@ -49,19 +55,15 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 		o.Events = event.Discard
 	}
 	began := time.Now()
-	area, err := land.Open(ctx, land.Options{
-		Dest: o.Dest, TempDir: o.TempDir, Mask: o.Mask, OmitRootAttrs: o.OmitRoot, Atomic: o.Atomic,
-		Early: o.Early, Fsync: o.Fsync, DryRun: o.DryRun, Holder: o.Holder, Events: o.Events,
-	})
-	if err != nil {
+	j := &job{o: o}
+	if err := j.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { _ = area.Close() }()
-	j := &job{o: o, area: area}
-	if area.Resolved != "" {
-		j.warn("", "the destination is a symlink to "+area.Resolved, false)
+	defer func() { _ = j.area.Close() }()
+	if to := j.area.Resolved(); to != "" {
+		j.warn("", "the destination is a symlink to "+to, false)
 	}
-	if area.Recovered {
+	if j.area.Recovered() != nil {
 		j.warn("", "finished the landing that an earlier run had begun", false)
 	}
 	j.pool = fetch.New(fetch.Config{
@@ -91,6 +93,26 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 		sum.Elapsed = time.Since(began)
 	}
 	return sum, err
+}
+
+// open takes the destination.
+func (j *job) open(ctx context.Context) (err error) {
+	o := &j.o
+	j.area, err = land.Open(ctx, land.Options{
+		Dest: o.Dest, TempDir: o.TempDir, Mask: o.Mask, OmitRootAttrs: o.OmitRoot, NumericIDs: o.NumericIDs, Atomic: o.Atomic,
+		Early: o.Early, Fsync: o.Fsync, DryRun: o.DryRun, Holder: o.Holder, Events: o.Events,
+	})
+	return err
+}
+
+// reopen drops the operations of an attempt that led nowhere; what it staged
+// is kept.
+func (j *job) reopen(ctx context.Context) error {
+	j.forget()
+	if err := j.area.Close(); err != nil {
+		return err
+	}
+	return j.open(ctx)
 }
 
 func (j *job) emit(e event.Event) { j.o.Events(e) }
@@ -145,11 +167,22 @@ func (j *job) inModule(p string) string {
 	return path.Join(root, p)
 }
 
-func (j *job) mapOwner(e *manifest.Entry) {
-	if j.o.Names == nil {
-		return
+// temp makes a file for lists that do not fit into memory.
+func (j *job) temp() (*os.File, error) {
+	if j.o.DryRun {
+		dir, err := fsys.OpenDir(os.TempDir())
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = dir.Close() }()
+		return dir.Temp()
 	}
-	e.UID, e.GID = j.o.Names.UID(e.User, e.UID), j.o.Names.GID(e.Group, e.GID)
+	dir, err := j.area.Root().Child(StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Temp()
 }
 
 // run plans and fetches until the tree holds still, then lands.
@@ -163,11 +196,11 @@ func (j *job) run(ctx context.Context) (*event.Summary, error) {
 		a, x, err := j.attempt(ctx)
 		switch {
 		case err == nil:
-		case errors.Is(err, errRestart) && round < rounds:
-			continue
-		case errors.Is(err, errBase) && !j.full:
-			j.full = true
-			j.forget()
+		case errors.Is(err, errRestart) && round < rounds, errors.Is(err, errBase) && !j.full:
+			j.full = j.full || errors.Is(err, errBase)
+			if err := j.reopen(ctx); err != nil {
+				return nil, err
+			}
 			continue
 		case errors.Is(err, errBase):
 			return nil, fault.Wrap(fault.Integrity, err, "remove .ropeway/index in the destination and run again", "plan")
@@ -178,7 +211,7 @@ func (j *job) run(ctx context.Context) (*event.Summary, error) {
 		if err == nil && len(gone) > 0 && round < rounds {
 			a.close()
 			j.emit(event.Work{Stage: "plan"})
-			if err := j.area.Reset(); err != nil {
+			if err := j.reopen(ctx); err != nil {
 				return nil, err
 			}
 			continue
@@ -265,11 +298,6 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		if a != nil {
 			a.close()
 		}
-		if errors.Is(err, errBase) || errors.Is(err, errRestart) {
-			if rerr := j.area.Reset(); rerr != nil {
-				return nil, nil, rerr
-			}
-		}
 		return nil, nil, err
 	}
 	return a, x, nil
@@ -287,6 +315,11 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 	if skipDeletes {
 		j.warn("", "the source could not be read whole, so nothing is deleted", false)
 	}
+	if !skipDeletes {
+		if err := a.doom(); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case j.o.DryRun:
 		sum.Deleted = a.deletes
@@ -301,17 +334,18 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 		if a.extras {
 			meta |= metaExtras
 		}
-		res, err := j.area.Land(ctx, src, land.Final{Tree: a.tree, Meta: meta, KeepDeleted: skipDeletes})
+		res, err := j.area.Land(ctx, src, a.tree, meta)
 		if err != nil {
 			return nil, err
 		}
 		sum.Unchanged = x.same && a.deletes == 0
 		sum.Deleted = res.Deleted
-		for _, f := range res.Failures {
-			j.warn(f.Path, f.Text(), true)
+		if res.Failed > 0 {
+			j.partial = true
+			j.failed += res.Failed
 		}
-		if res.OwnerSkipped > 0 {
-			j.emit(event.Warn{Text: ownerText(res.OwnerSkipped)})
+		if n := res.OwnerSkipped; n > 0 {
+			j.warn("", fmt.Sprintf("the owner of %d entries was not set: only root may give files away", n), false)
 		}
 	}
 	sum.Failed = j.failed

@@ -49,7 +49,7 @@ type link struct {
 func (l *link) Counters() (in, out int64) { return l.In(), l.Out() }
 
 // Close implements fetch.Lane.
-func (l *link) Close(cause error) { _ = l.Conn.Close(cause) }
+func (l *link) Close(cause error) { l.Conn.Close(cause) }
 
 func (l *link) request(ctx context.Context, method, path, query string, body io.Reader) (*http.Request, error) {
 	u := url.URL{Scheme: "https", Host: "ropeway", Path: "/v1/m/" + l.module + "/" + path, RawQuery: query}

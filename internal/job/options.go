@@ -28,16 +28,17 @@ type Options struct {
 	OmitRoot  bool // leave the destination directory's own attributes alone
 
 	// The destination.
-	Dest      string
-	Delete    bool
-	MaxDelete int64 // deletions at most; negative: no limit
-	Atomic    bool
-	Early     bool // rename each file as soon as it is verified
-	Fsync     bool
-	TempDir   string
-	DryRun    bool
-	Holder    string // text for others who find the destination locked
-	Itemize   bool   // report unchanged attributes too
+	Dest       string
+	Delete     bool
+	MaxDelete  int64 // deletions at most; negative: no limit
+	Atomic     bool
+	Early      bool // rename each file as soon as it is verified
+	Fsync      bool
+	TempDir    string
+	DryRun     bool
+	NumericIDs bool
+	Holder     string // text for others who find the destination locked
+	Itemize    bool   // report unchanged attributes too
 
 	// The link. Zero durations mean for ever.
 	Lanes          int
@@ -46,14 +47,7 @@ type Options struct {
 	Deadline       time.Duration
 	BwLimit        int64 // bytes per second
 
-	Names  Names // maps owners; nil: by the system's databases
 	Events event.Func
-}
-
-// Names maps the owners' names of a sender to local numbers.
-type Names interface {
-	UID(name string, id uint32) uint32
-	GID(name string, id uint32) uint32
 }
 
 // DefaultTimeout ends a sync that receives nothing for so long.

@@ -51,13 +51,13 @@ func speaksOther(err error) bool {
 		strings.Contains(text, "tls: server selected unsupported protocol version")
 }
 
-// classify returns err as a fault about the address; faults, what the caller
-// cancelled with, and ErrClosed stay what they are.
+// classify returns err as a fault about the address; faults and cancellation
+// stay what they are.
 func classify(addr string, err error) error {
 	var f *fault.Error
 	var record tls.RecordHeaderError
 	switch {
-	case err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed):
+	case err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &record):
 		return fault.Wrap(fault.Incompatible, err, "check the port", "%s does not speak TLS", addr)

@@ -49,7 +49,7 @@ func newConn(ctx context.Context, nc net.Conn, m *meter) (*Conn, error) {
 	nc.SetWriteDeadline(time.Now().Add(handshakeTimeout)) // the preface
 	cc, err := t.NewClientConn(ctx, "http", "lane:0")
 	if err != nil {
-		m.end(err)
+		m.end(err, false)
 		m.Conn.Close()
 		return nil, classify(c.remote, err)
 	}
@@ -135,7 +135,7 @@ func (c *Conn) Close(cause error) {
 	if cause == nil {
 		cause = ErrClosed
 	}
-	c.m.end(cause)
+	c.m.end(cause, true)
 	c.m.Conn.Close() // first: TLS would wait for a peer that is gone
 	c.cc.Close()
 }
@@ -145,14 +145,7 @@ func (c *Conn) Done() <-chan struct{} { return c.m.done }
 
 // Err returns nil while the lane is up, and then why it ended: the cause given
 // to Close, or a fault.
-func (c *Conn) Err() error {
-	select {
-	case <-c.m.done:
-		return classify(c.remote, c.m.err)
-	default:
-		return nil
-	}
-}
+func (c *Conn) Err() error { return c.m.reason(c.remote) }
 
 // In returns how many bytes were read from the network, TLS included.
 func (c *Conn) In() int64 { return c.m.in.Load() }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -15,10 +16,11 @@ import (
 func TestLane(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {
-			infos := make(chan bool, 1)
+			infos, senders := make(chan bool, 1), make(chan string, 1)
 			u := serve(t, addr, identity(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, ok := ReadInfo(ConnOf(r.Context()))
 				infos <- ok
+				senders <- CongestionControl(ConnOf(r.Context()))
 				echo(w, r)
 			}), ServerOptions{})
 			c := dial(t, &Dialer{Endpoint: u})
@@ -32,8 +34,10 @@ func TestLane(t *testing.T) {
 			if _, ok := c.Info(); ok != serverOK {
 				t.Error("only one side has TCP_INFO")
 			}
-			if have := CongestionControl(c.m); SetCongestion(c.m, congestion) == nil && have != congestion {
-				t.Errorf("sends by %q, though it could by %s", have, congestion)
+			if have := CongestionControl(c.m); SetCongestion(c.m, congestion) == nil {
+				if peer := <-senders; have != congestion || peer != congestion {
+					t.Errorf("the sides send by %q and %q, though they could by %s", have, peer, congestion)
+				}
 			}
 			if err := c.SetPacing(1 << 20); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 				t.Error(err)
@@ -94,7 +98,7 @@ func TestClose(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}), ServerOptions{})
-	cause := fault.New(fault.Network, "", "stalled")
+	cause := errors.New("stalled")
 	c := dial(t, &Dialer{Endpoint: u})
 	body := get(t, c, "/body").Body
 	errs := make(chan error, 2)
@@ -116,7 +120,7 @@ func TestClose(t *testing.T) {
 	}
 	<-c.Done()
 	r, _ := http.NewRequest("GET", "/", nil)
-	if _, err := c.RoundTrip(r); c.Err() != error(cause) || err != error(cause) {
+	if _, err := c.RoundTrip(r); c.Err() != cause || err != cause {
 		t.Error(c.Err(), err)
 	}
 
@@ -152,9 +156,12 @@ func TestPeerEnds(t *testing.T) {
 	u := serve(t, "127.0.0.1:0", id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := meterOf(ConnOf(r.Context())).Conn
 		if r.URL.Path == "/reset" {
-			c.(interface{ SetLinger(int) error }).SetLinger(0)
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+			return
 		}
-		c.Close()
+		c.(*net.TCPConn).CloseWrite()
+		<-r.Context().Done()
 	}), ServerOptions{})
 	for path, want := range map[string]string{"/reset": "connection reset by peer", "/end": "closed by the other side"} {
 		c := dial(t, &Dialer{Endpoint: u})

@@ -81,7 +81,7 @@ type link struct {
 }
 
 func (l *link) close() {
-	l.m.end(ErrClosed)
+	l.m.end(ErrClosed, true)
 	l.m.Conn.Close()
 }
 
@@ -243,10 +243,11 @@ func worse(a, b error) error {
 }
 
 // Serve makes a reverse lane: it dials the server and serves h on the
-// connection until that ends or ctx does. The lane begins with a request of
+// connection until that ends or ctx does, whose cause it returns. The lane begins with a request of
 // this side, "POST target" with the token and the header, which tells the
 // server whose lane it is; when the server refuses, Serve returns the fault
-// that it sent. Serve returns an error in any case.
+// that it sent. Serve returns an error in any case: the jobs on a lane know
+// by themselves whether they are done.
 func (d *Dialer) Serve(ctx context.Context, target string, header http.Header, h http.Handler) error {
 	l, err := d.connect(ctx, ReverseProto)
 	if err != nil {

@@ -251,10 +251,11 @@ func TestAddresses(t *testing.T) {
 	target := map[string]string{dead2.String(): other.Addr(), live.String(): u.Addr()}
 	var mu sync.Mutex
 	var tried []string
+	addrs := []netip.Addr{dead, dead2, live}
 	d := &Dialer{
 		Endpoint: u,
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{dead, dead2, live}, nil
+			return addrs, nil
 		},
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, _, _ := net.SplitHostPort(addr)
@@ -270,15 +271,24 @@ func TestAddresses(t *testing.T) {
 	}
 	d.Endpoint.Host = "server.example"
 	dial(t, d)
+	mu.Lock()
 	tried = nil
+	mu.Unlock()
 	dial(t, d)
+	mu.Lock()
+	defer mu.Unlock()
 	if !slices.Equal(tried, []string{live.String()}) {
 		t.Error(tried)
 	}
 
 	// Without the right one, the wrong key is what the user must learn.
-	delete(target, live.String())
-	d.book = nil
+	addrs = []netip.Addr{dead2, live}
+	d = &Dialer{Endpoint: d.Endpoint, Resolve: d.Resolve, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if strings.HasPrefix(addr, dead2.String()) {
+			return (&net.Dialer{}).DialContext(ctx, network, other.Addr())
+		}
+		return nil, syscall.ECONNREFUSED
+	}}
 	if _, err := d.Dial(testContext(t)); fault.ClassOf(err) != fault.Integrity {
 		t.Error(err)
 	}

@@ -21,7 +21,8 @@ type meter struct {
 
 	once sync.Once
 	done chan struct{}
-	err  error // set before done is closed
+	err  error // both are set before done is closed
+	ours bool  // err was given by who closed the connection here
 }
 
 func newMeter(c net.Conn) *meter {
@@ -54,7 +55,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	// A deadline is the business of who set it.
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		m.end(err)
+		m.end(err, false)
 	}
 	return n, err
 }
@@ -67,7 +68,7 @@ func (m *meter) Write(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		m.stuck.Store(true)
 	default:
-		m.end(err)
+		m.end(err, false)
 	}
 	return n, err
 }
@@ -77,9 +78,9 @@ var errLost = errors.New("closed by this side")
 
 func (m *meter) Close() error {
 	if m.stuck.Load() || m.idle() >= pingTimeout {
-		m.end(os.ErrDeadlineExceeded)
+		m.end(os.ErrDeadlineExceeded, false)
 	}
-	m.end(errLost)
+	m.end(errLost, false)
 	return m.Conn.Close()
 }
 
@@ -88,10 +89,24 @@ func (m *meter) idle() time.Duration {
 	return time.Since(m.start) - time.Duration(m.lastRead.Load())
 }
 
+// reason returns why the connection ended, or nil. What the network did is a
+// fault about addr; a cause that was given stays what it is.
+func (m *meter) reason(addr string) error {
+	select {
+	case <-m.done:
+		if m.ours {
+			return m.err
+		}
+		return classify(addr, m.err)
+	default:
+		return nil
+	}
+}
+
 // end records the first reason.
-func (m *meter) end(err error) {
+func (m *meter) end(err error, ours bool) {
 	m.once.Do(func() {
-		m.err = err
+		m.err, m.ours = err, ours
 		close(m.done)
 	})
 }

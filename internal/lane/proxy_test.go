@@ -3,6 +3,7 @@ package lane
 import (
 	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -65,7 +66,9 @@ func TestProxy(t *testing.T) {
 	}})
 	open := httptest.NewServer(connectProxy(t, "", nil))
 	defer open.Close()
-	secure := httptest.NewTLSServer(connectProxy(t, "", nil))
+	secure := httptest.NewUnstartedServer(connectProxy(t, "", nil))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
 	defer secure.Close()
 	locked := httptest.NewServer(connectProxy(t, "me:pass word", nil))
 	defer locked.Close()

@@ -103,12 +103,12 @@ func serveOne(ctx context.Context, nc net.Conn, m *meter, h http.Handler, addr s
 	select {
 	case <-m.done:
 	case <-ctx.Done():
-		m.end(context.Cause(ctx))
+		m.end(context.Cause(ctx), true)
 	}
 	m.Conn.Close()
 	s.Close()
 	<-served
-	return classify(addr, m.err)
+	return m.reason(addr)
 }
 
 // connListener hands connections that exist already to a server.

@@ -8,21 +8,15 @@ import (
 	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
-	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/scan"
 )
 
-// StatOf returns what is remembered of a file to see later that it changed.
-func StatOf(i *fsys.Info) manifest.Stat {
-	return manifest.Stat{Size: i.Size, Sec: i.Sec, Nsec: i.Nsec, CSec: i.CSec, CNsec: i.CNsec, Ino: i.Ino, Dev: i.Dev}
-}
-
 // Tag condenses the state of a file into the number that span requests carry:
 // a sender that finds another tag no longer has the span.
 func Tag(s manifest.Stat) uint64 {
-	var b [56]byte
-	for i, v := range []uint64{uint64(s.Size), uint64(s.Sec), uint64(s.Nsec), uint64(s.CSec), uint64(s.CNsec), s.Ino, s.Dev} {
+	var b [48]byte
+	for i, v := range []uint64{uint64(s.Size), uint64(s.Sec), uint64(s.Nsec), uint64(s.CSec), uint64(s.CNsec), s.Ino} {
 		binary.BigEndian.PutUint64(b[8*i:], v)
 	}
 	d := digest.Sum(b[:])
@@ -39,7 +33,7 @@ func (s *sender) open(f *found) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if StatOf(&info) != f.Stat {
+	if scan.StatOf(info) != f.Stat {
 		_ = file.Close()
 		return nil, errChanged
 	}
@@ -56,7 +50,7 @@ func (s *sender) same(f *found) error {
 	if err != nil {
 		return err
 	}
-	if StatOf(&info) != f.Stat {
+	if scan.StatOf(info) != f.Stat {
 		return errChanged
 	}
 	return nil
@@ -72,7 +66,7 @@ func (s *sender) restat(f *found, rec *manifest.Record) bool {
 	if err != nil || info.Type != manifest.File {
 		return false
 	}
-	f.Stat, f.Known = StatOf(&info), false
+	f.Stat, f.Known = scan.StatOf(info), false
 	rec.Size, rec.Sec, rec.Nsec, rec.Mode = info.Size, info.Sec, info.Nsec, info.Mode
 	rec.UID, rec.GID = info.UID, info.GID
 	return true

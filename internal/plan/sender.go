@@ -110,6 +110,12 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 			s.Warn(w.path, fsys.Plain(w.err))
 		}
 		for i := range batch.found {
+			if f := &batch.found[i]; f.hidden {
+				if err := s.Index(&f.Record); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := s.visit(ctx, &batch.found[i]); err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 type found struct {
 	manifest.Record
 	Known   bool
+	hidden  bool          // not an entry: a record that the index is to keep
 	trusted manifest.Stat // what the index may keep
 }
 
@@ -65,13 +66,14 @@ func startWalk(ctx context.Context, o *scan.Options) *walker {
 	opts.Warn = func(path string, err error) {
 		cur.warns = append(cur.warns, warning{strings.Clone(path), err})
 	}
+	opts.Keep = func(r *manifest.Record) error {
+		cur.found = append(cur.found, found{Record: own(r), hidden: true})
+		return nil
+	}
 	w.done.Go(func() {
 		defer close(w.ch)
 		stats, err := scan.Walk(ctx, opts, func(f *scan.Found, _ func() (*os.File, error)) error {
-			rec := f.Record
-			rec.Path, rec.Target = strings.Clone(rec.Path), strings.Clone(rec.Target)
-			rec.Ext = nil
-			cur.found = append(cur.found, found{Record: rec, Known: f.Known})
+			cur.found = append(cur.found, found{Record: own(&f.Record), Known: f.Known})
 			if len(cur.found) >= batchSize || len(cur.warns) >= batchSize || time.Since(last) > keepFor {
 				return send()
 			}
@@ -80,10 +82,19 @@ func startWalk(ctx context.Context, o *scan.Options) *walker {
 		if err == nil {
 			err = send()
 		}
-		w.stats.skipped = stats.SkippedTotal()
+		for _, n := range stats.Skipped {
+			w.stats.skipped += n
+		}
 		w.err = err
 	})
 	return w
+}
+
+// own copies what the walk lends.
+func own(r *manifest.Record) manifest.Record {
+	c := *r
+	c.Path, c.Target, c.Ext = strings.Clone(r.Path), strings.Clone(r.Target), nil
+	return c
 }
 
 // next returns the next batch; io.EOF at the end.

@@ -15,9 +15,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ropeway/ropeway/internal/digest"
-	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/plan"
+	"github.com/ropeway/ropeway/internal/scan"
 	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
@@ -66,13 +66,13 @@ func (o *Origin) object(w http.ResponseWriter, r *http.Request) {
 		defer func() { _ = f.Close() }()
 		src, size, base, done = f, min(digest.SpanSize, n-ref.Offset), ref.Offset, check
 	} else {
-		f, n, err := o.cfg.Store.OpenObject(o.cfg.Module, id)
+		f, err := o.cfg.Store.Objects().Open(o.cfg.Module, id)
 		if err != nil {
 			o.gone(w, err)
 			return
 		}
 		defer func() { _ = f.Close() }()
-		src, size, done = f, n, func() error { return nil }
+		src, size, done = f, f.Size(), func() error { return nil }
 	}
 	from, to, err := ParseRange(r.Header.Get("Range"), size)
 	if err != nil {
@@ -92,7 +92,7 @@ func (o *Origin) gone(w http.ResponseWriter, err error) {
 // openSpan opens the file that ref names if it still is in the state that the
 // plan saw. check tells the same after the read.
 func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, error) {
-	if ref.Path == StateDir || strings.HasPrefix(ref.Path, StateDir+"/") || o.cfg.Hidden.HiddenTree(ref.Path, false) {
+	if ref.Path == StateDir || strings.HasPrefix(ref.Path, StateDir+"/") {
 		return nil, 0, nil, errGone
 	}
 	dir, err := o.cfg.Root.Descend(manifest.Parent(ref.Path))
@@ -106,13 +106,13 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 		return nil, 0, nil, err
 	}
 	_ = dir.Close()
-	if plan.Tag(plan.StatOf(&info)) != ref.Tag || ref.Offset >= info.Size {
+	if plan.Tag(scan.StatOf(info)) != ref.Tag || ref.Offset >= info.Size {
 		_ = f.Close()
 		return nil, 0, nil, errGone
 	}
 	check := func() error {
-		now, err := fsys.FileInfo(f)
-		if err == nil && (now.Size != info.Size || now.Sec != info.Sec || now.Nsec != info.Nsec || now.CSec != info.CSec || now.CNsec != info.CNsec) {
+		now, err := scan.FileStat(f)
+		if err == nil && now != scan.StatOf(info) {
 			err = errGone
 		}
 		return err

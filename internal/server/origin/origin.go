@@ -17,9 +17,7 @@ import (
 
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fault"
-	"github.com/ropeway/ropeway/internal/filter"
 	"github.com/ropeway/ropeway/internal/fsys"
-	"github.com/ropeway/ropeway/internal/scan"
 	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
@@ -28,9 +26,8 @@ import (
 type Config struct {
 	Module string
 	Root   *fsys.Dir
-	Hidden *filter.Set // what the module never shows; nil hides nothing
 	Store  *store.Store
-	Names  *scan.Names
+	Temp   *fsys.Dir                        // for plans under way
 	Log    func(format string, args ...any) // server-side trouble, one line each
 }
 
@@ -154,7 +151,9 @@ func (o *Origin) upload(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, fault.New(fault.Usage, "", "the segment is not what its name says"))
 		return
 	}
-	if err := o.cfg.Store.PutUpload(o.cfg.Module, id, data); err != nil {
+	batch := o.cfg.Store.Segments().Begin(o.cfg.Module, "")
+	defer batch.Cancel()
+	if err := errors.Join(batch.Put(id, data), batch.Sync()); err != nil {
 		o.cfg.Log("upload: %v", err)
 		Refuse(w, fault.Wrap(fault.ClassOf(err), err, "", "the server cannot keep the segment"))
 		return

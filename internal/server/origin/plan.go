@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/plan"
 	"github.com/ropeway/ropeway/internal/scan"
+	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
 
@@ -82,7 +84,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := o.cfg.Store.Temp()
+	file, err := o.cfg.Temp.Temp()
 	if err != nil {
 		closer()
 		return nil, fault.Wrap(classOf(err), err, "", "the server cannot keep a plan")
@@ -99,11 +101,11 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 
 // scanOptions opens what the request asks to be read.
 func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error) {
-	opts := scan.Options{Mask: manifest.Mask(req.Mask), Recursive: req.Recursive, Names: o.cfg.Names}
+	opts := scan.Options{Mask: manifest.Mask(req.Mask), Recursive: req.Recursive}
 	if err := manifest.CheckPath(req.Path); err != nil {
 		return opts, nil, fault.Wrap(fault.Usage, err, "", "path")
 	}
-	if manifest.Within(req.Path, StateDir) || o.cfg.Hidden.HiddenTree(req.Path, true) {
+	if manifest.Within(req.Path, StateDir) {
 		return opts, nil, fault.New(fault.NotFound, "", "%s: no such file or directory in module %s", req.Path, o.cfg.Module)
 	}
 	set, err := filter.Parse(req.Filter)
@@ -187,11 +189,13 @@ func (j *planJob) setBase(b *wire.Base) *wire.Need {
 	var need wire.Need
 	if len(b.Uploads) > 0 {
 		for _, d := range b.Uploads {
-			if !j.o.cfg.Store.HasUpload(j.o.cfg.Module, d) {
+			if f, err := j.o.cfg.Store.Segments().Open(j.o.cfg.Module, d); err != nil {
 				need.Uploads = append(need.Uploads, d)
+			} else {
+				_ = f.Close()
 			}
 		}
-	} else if !b.Tree.IsZero() && !j.o.cfg.Store.HasManifest(j.o.cfg.Module, b.Tree) {
+	} else if !b.Tree.IsZero() && !j.o.cfg.Store.Manifests().Has(j.o.cfg.Module, b.Tree) {
 		need.Base = true
 	}
 	if need.Base || len(need.Uploads) > 0 {
@@ -221,9 +225,9 @@ func (j *planJob) openBase(ctx context.Context) (manifest.Source, func(), error)
 	)
 	switch {
 	case len(j.base.Uploads) > 0:
-		src = &uploads{open: func(d digest.Digest) ([]byte, error) { return st.GetUpload(mod, d) }, ids: j.base.Uploads}
+		src = &uploads{open: func(d digest.Digest) ([]byte, error) { return load(st.Segments(), mod, d) }, ids: j.base.Uploads}
 	case !j.base.Tree.IsZero():
-		m, err := st.OpenManifest(mod, j.base.Tree)
+		m, err := st.Manifests().Open(mod, j.base.Tree)
 		if err != nil {
 			return nil, nil, fault.Wrap(fault.Network, err, "run it again", "the base is gone")
 		}
@@ -300,28 +304,27 @@ func (s *ordered) Next(r *manifest.Record) error {
 	return s.ord.Check(r.Path)
 }
 
+// load reads an uploaded segment.
+func load(spool store.Spool, module string, id digest.Digest) ([]byte, error) {
+	f, err := spool.Open(module, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if f.Size() > wire.MaxUpload {
+		return nil, fmt.Errorf("segment of %d bytes", f.Size())
+	}
+	b := make([]byte, f.Size())
+	_, err = f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b, err
+}
+
 // run makes the plan.
 func (j *planJob) run(ctx context.Context, opts scan.Options) {
-	st, mod := j.o.cfg.Store, j.o.cfg.Module
-	end, err := func() (wire.End, error) {
-		tx, err := st.BeginScan(mod, j.req.Path)
-		if err != nil {
-			return wire.End{}, err
-		}
-		defer tx.Close()
-		opts.Index, opts.Keep = tx.Old(), tx.Keep
-		s := plan.Sender{
-			Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot,
-			List: tx.List, Index: tx.Index,
-			Store: func(_ context.Context, id digest.Digest, data []byte) error { return st.PutObject(mod, id, data) },
-			Emit:  j.segment, Work: j.working, Warn: j.warn,
-		}
-		end, err := s.Run(ctx)
-		if err == nil {
-			err = tx.Commit(end.Tree)
-		}
-		return end, err
-	}()
+	end, err := j.make(ctx, opts)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
@@ -338,6 +341,46 @@ func (j *planJob) run(ctx context.Context, opts scan.Options) {
 	}
 	j.used = time.Now()
 	j.notify()
+}
+
+func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error) {
+	st, mod := j.o.cfg.Store, j.o.cfg.Module
+	list, err := st.Manifests().Create(mod)
+	if err != nil {
+		return wire.End{}, err
+	}
+	defer list.Cancel()
+	// The tree below each path has an index of its own.
+	name := mod + "/" + j.req.Path
+	index, err := st.Indexes().Create(name)
+	if err != nil {
+		return wire.End{}, err
+	}
+	defer index.Cancel()
+	if old, err := st.Indexes().Open(name); err == nil {
+		defer func() { _ = old.Close() }()
+		opts.Index = old
+	}
+	s := plan.Sender{
+		Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot,
+		List: list.Put, Index: index.Put,
+		Store: func(_ context.Context, id digest.Digest, data []byte) error {
+			batch := st.Objects().Begin(mod, j.req.Job)
+			defer batch.Cancel()
+			return errors.Join(batch.Put(id, data), batch.Sync())
+		},
+		Emit: j.segment, Work: j.working, Warn: j.warn,
+	}
+	end, err := s.Run(ctx)
+	if err != nil {
+		return end, err
+	}
+	if !st.Manifests().Has(mod, end.Tree) {
+		if err := list.Commit(end.Tree, 0); err != nil {
+			return end, err
+		}
+	}
+	return end, index.Commit(end.Tree, 0)
 }
 
 func (j *planJob) segment(body []byte) error {
