@@ -144,6 +144,25 @@ func TestMatchBound(t *testing.T) {
 	}
 }
 
+// TestParseBound checks that a peer's text can not take long to read.
+func TestParseBound(t *testing.T) {
+	var text strings.Builder
+	for i := range MaxRules / 2 {
+		fmt.Fprintf(&text, "- %x*\n", i&0xff)
+	}
+	text.WriteString("only\n")
+	for i := range MaxRules / 2 {
+		fmt.Fprintf(&text, "= %05d\n", i)
+	}
+	s, err := Parse([]byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Hidden("00100", false) != true || s.Hidden("x", false) != true {
+		t.Error("not hidden")
+	}
+}
+
 // TestText checks with random rules that a Set survives its canonical text.
 func TestText(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
