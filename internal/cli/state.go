@@ -153,7 +153,7 @@ func (s *state) status(now time.Time, loc *time.Location) []segment {
 	perSecond, known, left, ends := s.speed(now)
 	switch {
 	case waiting >= stallAfter:
-		add(7, "nothing new for %s", span(waiting))
+		add(7, "nothing new for %s", lasting(waiting))
 	case known:
 		add(6, "%s/s", human(int64(perSecond)))
 		if ends && p.Done < p.Total {
@@ -190,14 +190,14 @@ func (s *state) workStatus(now time.Time) []segment {
 		segs[0].text = w.text()
 	}
 	if waiting := now.Sub(s.moved); waiting >= stallAfter {
-		segs = append(segs, segment{"nothing new for " + span(waiting), 7})
+		segs = append(segs, segment{"nothing new for " + lasting(waiting), 7})
 	}
 	return segs
 }
 
 // linkText says that the link is down, since when, why, and until when it is waited for.
 func (s *state) linkText(now time.Time, loc *time.Location) string {
-	text := "link down " + span(now.Sub(s.downAt))
+	text := "link down " + lasting(now.Sub(s.downAt))
 	if s.link.Cause != "" {
 		text += " (" + printable(s.link.Cause) + ")"
 	}
