@@ -156,6 +156,11 @@ func (l *landing) swap(ctx context.Context) error {
 	if err := l.d.syncDir(a.place.parent); err != nil {
 		return err
 	}
+	// Staged files are further names of files in place: removing those changes
+	// these files' times, so it comes before the index is written.
+	if err := l.dropStage(ctx, false); err != nil {
+		return err
+	}
 	return l.tellAll(ctx)
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
@@ -34,9 +35,9 @@ func locate(dest string) (place, error) {
 		return place{path: abs}, nil
 	}
 	dir, err = filepath.EvalSymlinks(dir)
-	if fsys.IsNotExist(err) {
+	if fsys.IsNotExist(err) || errors.Is(err, syscall.ENOTDIR) {
 		return place{}, fault.New(fault.NotFound, "create it first: only the last directory of a destination is created",
-			"cannot create %s: %s does not exist", dest, filepath.Dir(abs))
+			"cannot create %s: there is no directory %s", dest, filepath.Dir(abs))
 	} else if err != nil {
 		return place{}, wrap(err, "", "cannot reach %s", dest)
 	}
