@@ -54,10 +54,11 @@ type fakeLane struct {
 	in, out  int64
 	active   int
 	last     time.Time
-	silent   bool    // yields nothing, does not end
-	blocks   int     // sent on it
-	maxRun   int     // most requests at a time
-	rate     float64 // of its own, in bytes per second
+	silent   bool          // yields nothing, does not end
+	thaw     chan struct{} // ends the silence when it is closed
+	blocks   int           // sent on it
+	maxRun   int           // most requests at a time
+	rate     float64       // of its own, in bytes per second
 	free     time.Time
 	dripping bool // bytes arrive, blocks never do
 	wrong    bool
@@ -197,10 +198,11 @@ func (l *fakeLane) wait(ctx context.Context, d time.Duration) error {
 		return l.err
 	}
 	l.mu.Lock()
-	silent := l.silent || l.dripping
+	silent, thaw := l.silent || l.dripping, l.thaw
 	l.mu.Unlock()
 	if silent {
 		select {
+		case <-thaw:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.done:
