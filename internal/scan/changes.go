@@ -60,7 +60,6 @@ type changer struct {
 	user    Options // as given
 	began   time.Time
 	workers int
-	fine    bool
 	hasher  Hasher
 	meter   *meter
 	queue   chan *item // in canonical order
@@ -76,6 +75,7 @@ type changer struct {
 type item struct {
 	rec  manifest.Record // as it is now; a Del if gone
 	old  *manifest.Record
+	fine bool
 	file *os.File      // to be read by a worker, who closes it
 	done chan struct{} // closed when read; nil for what needs no reading
 	err  error
@@ -90,7 +90,7 @@ func newChanger(ctx context.Context, o Options, hash HashOptions) *changer {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := &changer{
-		ctx: ctx, cancel: cancel, o: o, user: o, began: time.Now(), workers: hash.Workers, fine: o.Root.FineTimes(),
+		ctx: ctx, cancel: cancel, o: o, user: o, began: time.Now(), workers: hash.Workers,
 		meter: newMeter(hash.Progress), queue: make(chan *item, window), jobs: make(chan *item),
 	}
 	c.hasher.Progress = func(n int64) {
@@ -168,9 +168,9 @@ func (c *changer) look(w *walker, f *Found) error {
 	if f.Known {
 		return nil
 	}
-	it := &item{rec: f.Record, old: clone(f.Old)}
+	it := &item{rec: f.Record, old: clone(f.Old), fine: f.Fine}
 	if f.Type != manifest.File {
-		it.rec.Stat = Trust(f.Stat, c.began, c.fine)
+		it.rec.Stat = Trust(f.Stat, c.began, it.fine)
 		return c.enqueue(it)
 	}
 	file, info, err := w.openAny()
@@ -219,7 +219,7 @@ func (c *changer) read(it *item) error {
 		d, err := c.hasher.File(c.ctx, it.file, it.rec.Stat)
 		if err == nil {
 			it.rec.Digest = d
-			it.rec.Stat = Trust(it.rec.Stat, began, c.fine)
+			it.rec.Stat = Trust(it.rec.Stat, began, it.fine)
 			return nil
 		}
 		if !errors.Is(err, ErrChanged) || n == tries {

@@ -10,11 +10,14 @@ import (
 const (
 	chunkBits = 20
 	chunkSize = 1 << chunkBits // bytes; a name never straddles two chunks
-	// defaultMaxNames bounds the bytes of names that a list holds. A directory
-	// with more is read in several passes.
+	// defaultMaxNames bounds the bytes of names that a walk holds, except that
+	// each directory has at least a share of it by MaxDepth. A directory with
+	// more is read in several passes.
 	defaultMaxNames = 64 << 20
 	// keptNames bounds what an idle list keeps for its next use.
 	keptNames = 256 << 10
+	// keptLists bounds the number of idle lists.
+	keptLists = 16
 )
 
 // list holds names of one directory, sorted, without an allocation for each:

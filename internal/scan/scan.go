@@ -74,7 +74,7 @@ type Options struct {
 	// among the changes.
 	Refresh func(r *manifest.Record) error
 
-	maxNames int // for tests: bytes of names held of one directory
+	maxNames int // for tests: bytes of names held
 }
 
 // Found is an entry of the tree.
@@ -85,6 +85,9 @@ type Found struct {
 	// Known tells that Stat is unchanged and trusted: content and attributes
 	// are those of when Old was made.
 	Known bool
+	// Fine is what Trust wants to know: the root has fine times, and the entry
+	// is on the same file system.
+	Fine bool
 	// Old is the index's record of the same path, nil if there is none. It may
 	// be of another type.
 	Old *manifest.Record
@@ -97,7 +100,9 @@ type Stats struct {
 	Known                 int64 // files whose digest the index had
 	Hidden                int64 // entries that the filter left out, not what they hold
 	Warned                int64 // entries left out with a warning
-	Skipped               [manifest.BlkDev + 1]int64
+	// Skipped counts entries left out for their type, by type; those of types
+	// unknown have 0.
+	Skipped [manifest.BlkDev + 1]int64
 }
 
 // Entries returns the number of entries visited.

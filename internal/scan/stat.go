@@ -26,11 +26,12 @@ func StatOf(info fsys.Info) manifest.Stat {
 // from hashedAt on, by the clock of this machine, and s was then so old that a
 // write during or after the reading must have changed it. Otherwise it returns
 // the zero Stat, which matches nothing, so that the file is read again next
-// time. fine is the root's FineTimes. Systems without change times are never
+// time. fine is Found.Fine. Systems without change times are never
 // trusted: a program can set the modification time to what it was.
 //
-// The clock of a file server may be late against ours; then a write within
-// that difference can go unnoticed, as with every program of this kind.
+// What no program of this kind notices: a write while the clock of a file
+// server is late against ours, and a write through a shared memory mapping to
+// a page that was dirty already when it was read, which moves no time.
 func Trust(s manifest.Stat, hashedAt time.Time, fine bool) manifest.Stat {
 	tick := coarseTick
 	if fine {

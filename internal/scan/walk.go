@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
@@ -20,6 +19,7 @@ type walker struct {
 	visit func(f *Found) error
 	tree  *fsys.Tree
 	stack []frame
+	held  int     // bytes of names in the stack
 	spare []*list // lists to use again
 	index *matcher
 	meter *meter
@@ -29,6 +29,9 @@ type walker struct {
 	name  string    // the current entry's name in dir
 	found Found
 	buf   []byte
+
+	fine bool   // the root's file system has fine times
+	dev  uint64 // its number
 }
 
 type frame struct {
@@ -54,7 +57,8 @@ func (w *walker) run() error {
 	if err != nil {
 		return err
 	}
-	names := &list{limit: w.o.maxNames}
+	w.fine, w.dev = w.o.Root.FineTimes(), info.Dev
+	names := new(list)
 	if len(w.o.OneFile) > manifest.MaxName {
 		w.warn(w.o.OneFile, ErrTooLong)
 	} else if w.o.OneFile != "" {
@@ -105,9 +109,10 @@ func (w *walker) step() error {
 func (w *walker) relist(f *frame) error {
 	after := bytes.Clone(f.names.name(f.names.len() - 1))
 	f.next = 0
+	w.held -= f.names.size
 	if err := w.list(f.names, f.path, w.dir, after); err != nil {
 		w.warn(f.path, err)
-		f.names.reset()
+		w.drop(f)
 	}
 	return nil
 }
@@ -115,7 +120,8 @@ func (w *walker) relist(f *frame) error {
 // leave goes back to the directory that holds the innermost one.
 func (w *walker) leave() error {
 	n := len(w.stack) - 1
-	w.spare = append(w.spare, w.stack[n].names)
+	w.held -= w.stack[n].names.size
+	w.recycle(w.stack[n].names)
 	w.stack[n] = frame{}
 	if w.stack = w.stack[:n]; n == 0 {
 		return nil
@@ -171,10 +177,11 @@ func (w *walker) enter(path string, info fsys.Info) error {
 	if n := len(w.spare); n > 0 {
 		names, w.spare = w.spare[n-1], w.spare[:n-1]
 	} else {
-		names = &list{limit: w.o.maxNames}
+		names = new(list)
 	}
 	if err := w.list(names, path, child, nil); err != nil {
-		w.spare = append(w.spare, names)
+		w.held -= names.size
+		w.recycle(names)
 		if err := w.without(path, err); err != nil {
 			return err
 		}
@@ -194,13 +201,28 @@ func (w *walker) back() error {
 	var err error
 	if w.dir, err = w.tree.Dir(f.path); err != nil {
 		w.warn(f.path, err)
-		f.names.reset()
-		f.next = 0
+		w.drop(f)
 	}
 	return nil
 }
 
+// drop forgets the names that are left of a directory.
+func (w *walker) drop(f *frame) {
+	w.held -= f.names.size
+	f.names.reset()
+	f.next = 0
+}
+
+func (w *walker) recycle(l *list) {
+	if l.reset(); len(w.spare) < keptLists {
+		w.spare = append(w.spare, l)
+	}
+}
+
+// list reads names of a directory, as many as the walk may still hold.
 func (w *walker) list(l *list, path string, d *fsys.Dir, after []byte) error {
+	defer func() { w.held += l.size }()
+	l.limit = max(w.o.maxNames/manifest.MaxDepth, w.o.maxNames-w.held)
 	return l.read(d.Names, after,
 		func(n int) { w.meter.add(0, int64(n)) },
 		func(name []byte) {
@@ -232,6 +254,7 @@ func (w *walker) report(path string, info fsys.Info) error {
 	f := &w.found
 	*f = Found{}
 	f.Path = path
+	f.Fine = w.fine && info.Dev == w.dev
 	fill(&f.Record, info, w.o.Mask, w.o.Names)
 	switch info.Type {
 	case manifest.File:
@@ -299,99 +322,4 @@ func (w *walker) openAny() (*os.File, fsys.Info, error) {
 		return nil, fsys.Info{}, fmt.Errorf("%q: %w", w.found.Path, fsys.ErrNotRegular)
 	}
 	return w.dir.OpenFile(w.name)
-}
-
-// matcher pairs the walk with the index.
-type matcher struct {
-	o       *Options
-	cur     *manifest.Cursor
-	matched bool   // the record that is ahead is that of the current entry
-	cut     string // what is said of records within this path is settled
-	cutting bool
-	keep    bool // they are kept; otherwise covered by what was said before
-}
-
-func newMatcher(o *Options) *matcher {
-	return &matcher{o: o, cur: manifest.NewCursor(o.Index)}
-}
-
-// match settles all records before path and returns that of path, if any,
-// valid until done.
-func (m *matcher) match(path string) (*manifest.Record, error) {
-	for {
-		r, err := m.cur.Peek()
-		if r == nil || err != nil {
-			return nil, err
-		}
-		if c := manifest.Compare(r.Path, path); c >= 0 {
-			m.matched = c == 0
-			if m.matched {
-				return r, nil
-			}
-			return nil, nil
-		}
-		m.cur.Take()
-		if err := m.settle(r); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// done ends the visit of an entry that is now of type t.
-func (m *matcher) done(t manifest.Type) {
-	if !m.matched {
-		return
-	}
-	m.matched = false
-	if r, err := m.cur.Peek(); err == nil && r != nil && r.Type == manifest.Dir && t != manifest.Dir {
-		m.cut, m.cutting, m.keep = strings.Clone(r.Path), true, false
-	}
-	m.cur.Take()
-}
-
-// finish settles the rest.
-func (m *matcher) finish() error {
-	for {
-		r, err := m.cur.Peek()
-		if r == nil || err != nil {
-			return err
-		}
-		m.cur.Take()
-		if err := m.settle(r); err != nil {
-			return err
-		}
-	}
-}
-
-// settle says what becomes of a record that the walk did not come by.
-func (m *matcher) settle(r *manifest.Record) error {
-	if m.cutting = m.cutting && manifest.Within(r.Path, m.cut); !m.cutting {
-		m.cut, m.cutting, m.keep = strings.Clone(r.Path), true, m.excluded(r)
-		if !m.keep && m.o.Gone != nil && !m.skipped(r.Path) {
-			return m.o.Gone(r)
-		}
-	}
-	if m.keep && m.o.Keep != nil {
-		return m.o.Keep(r)
-	}
-	return nil
-}
-
-func (m *matcher) skipped(path string) bool {
-	return m.o.SkipTop != "" && manifest.Within(path, m.o.SkipTop)
-}
-
-// excluded reports whether the walk would not have looked at r.
-func (m *matcher) excluded(r *manifest.Record) bool {
-	switch {
-	case m.skipped(r.Path):
-		return false
-	case m.o.OneFile != "" && !manifest.Within(r.Path, m.o.OneFile):
-		return true
-	case !m.o.Recursive && strings.Contains(r.Path, "/"):
-		return true
-	case r.Type == manifest.Symlink && m.o.Mask&manifest.Links == 0:
-		return true
-	}
-	return m.o.Filter.HiddenTree(r.Path, r.Type == manifest.Dir)
 }
