@@ -7,8 +7,9 @@ import (
 	"os"
 
 	"github.com/ropeway/ropeway/internal/cli"
+	"github.com/ropeway/ropeway/internal/engine"
 )
 
 func main() {
-	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.OS(nil)))
+	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.OS(engine.New(os.Getenv))))
 }

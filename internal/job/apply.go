@@ -296,7 +296,7 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 	if rec.Path == "" && a.j.o.OmitRoot {
 		return nil
 	}
-	op := land.Op{Entry: rec.Entry, Change: itemize(old, &rec.Entry, a.j.o.Mask, a.j.o.Itemize)}
+	op := land.Op{Entry: rec.Entry, Change: itemize(old, &rec.Entry, a.j.o.Mask, a.j.o.Checksum)}
 	same := old != nil && manifest.SameContent(old, &rec.Entry)
 	if old == nil {
 		a.sum.created++

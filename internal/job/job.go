@@ -250,7 +250,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		j: j, id: newID(), ready: ready, segments: make(chan []byte, 64),
 		request: wire.PlanRequest{
 			Path: j.o.Path, One: j.o.One, Mask: uint8(j.o.Mask), Recursive: j.o.Recursive,
-			OmitRoot: j.o.OmitRoot, Filter: j.o.Filter.AppendText(nil),
+			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Filter: j.o.Filter.AppendText(nil),
 		},
 	}
 	var a *applier

@@ -38,7 +38,7 @@ type Options struct {
 	DryRun     bool
 	NumericIDs bool
 	Holder     string // text for others who find the destination locked
-	Itemize    bool   // report unchanged attributes too
+	Checksum   bool   // read all content again, on both sides
 
 	// The link. Zero durations mean for ever.
 	Lanes          int

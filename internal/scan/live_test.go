@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fstest"

@@ -112,6 +112,7 @@ type PlanRequest struct {
 	OmitRoot  bool // the root's own attributes do not matter
 	Filter    []byte
 	Whole     bool // no differences against the receiver's files
+	Fresh     bool // read all content again
 }
 
 // Base says what the receiver holds.
@@ -235,6 +236,7 @@ func (p *PlanRequest) Marshal() []byte {
 	m.bool(7, p.OmitRoot)
 	m.bytes(8, p.Filter)
 	m.bool(9, p.Whole)
+	m.bool(10, p.Fresh)
 	return m.b
 }
 
@@ -261,6 +263,8 @@ func (p *PlanRequest) Unmarshal(b []byte) error {
 			p.Filter = b
 		case 9:
 			p.Whole = v != 0
+		case 10:
+			p.Fresh = v != 0
 		}
 		return nil
 	})

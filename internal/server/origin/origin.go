@@ -18,7 +18,6 @@ import (
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
-	"github.com/ropeway/ropeway/internal/scan"
 	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )

@@ -360,6 +360,9 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 	if old, err := st.Indexes().Open(name); err == nil {
 		defer func() { _ = old.Close() }()
 		opts.Index = old
+		if j.req.Fresh {
+			opts.Index = manifest.Distrust(old)
+		}
 	}
 	s := plan.Sender{
 		Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot,
