@@ -130,6 +130,7 @@ func scripted() Engine {
 				}
 			}
 			f(event.Start{Verb: "sync", Source: o.Sources[0], Destination: o.Dest, DryRun: o.DryRun})
+			f(event.Item{Change: ".d..t......", Dir: true})
 			f(event.Item{Path: "dir", Change: "cd+++++++++", Dir: true})
 			f(event.Item{Path: "dir/a\nb", Change: ">f+++++++++", Size: 10})
 			f(event.Item{Path: "link", Change: "cL+++++++++", Target: "dir/\xff"})
@@ -206,5 +207,8 @@ func (l leakless) Run() int {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", UpdateScripts: *update})
+	testscript.Run(t, testscript.Params{Dir: "testdata", UpdateScripts: *update, Setup: func(e *testscript.Env) error {
+		e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise each command takes a second
+		return nil
+	}})
 }
