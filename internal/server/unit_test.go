@@ -42,7 +42,7 @@ func answerTo(h http.Handler, r *http.Request) (w *httptest.ResponseRecorder) {
 	w = httptest.NewRecorder()
 	defer func() {
 		if p := recover(); p != nil {
-			if p != http.ErrAbortHandler { //nolint:errorlint // the documented comparison
+			if p != http.ErrAbortHandler {
 				panic(p)
 			}
 			w.Code = -1
