@@ -7,14 +7,13 @@ import (
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/job"
+	"github.com/ropeway/ropeway/internal/server"
 )
 
-func (e *Engine) Serve(ctx context.Context, o cli.ServeOptions, hooks cli.ServeHooks) error {
-	return fault.New(fault.Other, "", "not yet")
+func newPusher(m server.PushModule) (server.Pusher, error) {
+	return nil, fault.New(fault.Other, "", "not yet")
 }
-func (e *Engine) List(ctx context.Context, o cli.ListOptions, emit func(cli.ListEntry) error) error {
-	return fault.New(fault.Other, "", "not yet")
-}
+
 func (e *Engine) Demo(ctx context.Context, o cli.DemoOptions, report event.Func) error {
 	return fault.New(fault.Other, "", "not yet")
 }

@@ -172,7 +172,16 @@ func (a *applier) keep(r *manifest.Record) error {
 	}
 	a.count(&r.Entry)
 	r.Ext = nil
-	return a.list.Put(r)
+	return a.list.Put(doubted(r))
+}
+
+// doubted marks an entry whose digest cannot be remembered, so that the
+// landing does not take its state of later for the one that was read.
+func doubted(r *manifest.Record) *manifest.Record {
+	if r.Stat.IsZero() && r.Type != manifest.Dir {
+		r.Stat = manifest.Stat{Size: -1} // matches nothing
+	}
+	return r
 }
 
 func (a *applier) area() *land.Area { return a.j.area }
@@ -191,7 +200,7 @@ func (a *applier) gone(r *manifest.Record) error {
 	a.extras = true
 	c := *r
 	c.Ext = []byte{extra}
-	return a.list.Put(&c)
+	return a.list.Put(doubted(&c))
 }
 
 // remove notes an entry to be deleted. That waits for the end of the plan:
