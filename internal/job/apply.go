@@ -316,6 +316,9 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 		return nil
 	}
 	op := land.Op{Entry: rec.Entry, Change: itemize(old, &rec.Entry, a.j.o.Mask, a.j.o.Checksum)}
+	if a.j.o.StripSetID && rec.Type == manifest.File {
+		op.Entry.Mode &^= 0o6000
+	}
 	same := old != nil && manifest.SameContent(old, &rec.Entry)
 	if old == nil {
 		a.sum.created++
