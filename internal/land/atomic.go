@@ -210,6 +210,14 @@ func (a *Area) reopenRoot() error {
 // rest.
 func (l *landing) clear(ctx context.Context, old *fsys.Dir, name string) error {
 	a := l.a
+	if info, err := old.Stat(); err != nil {
+		return err
+	} else if info.Mode&0o700 != 0o700 && info.UID == l.at.uid {
+		mode := info.Mode | 0o700 // nothing can be moved out of it otherwise
+		if err := l.d.setDirAttr(old, fsys.Attr{Mode: &mode}); err != nil {
+			return err
+		}
+	}
 	if _, err := old.Lstat(StateDir); err == nil {
 		// Another run may look for the state between exchange and move, but it
 		// creates none: it finds this one first.

@@ -17,6 +17,7 @@ import (
 func quickDir(t *testing.T) string {
 	if dir, err := os.MkdirTemp("/dev/shm", "land-test-"); err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		fstest.Tree(t, dir, nil) // opens up closed directories before
 		return dir
 	}
 	return t.TempDir()

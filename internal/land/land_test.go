@@ -71,6 +71,7 @@ var after = fstest.Spec{
 func dirs(t testing.TB, old, neu fstest.Spec) (src, dst string) {
 	t.Helper()
 	top := t.TempDir()
+	fstest.Tree(t, top, nil) // opens up closed directories in the end
 	src, dst = filepath.Join(top, "src"), filepath.Join(top, "dst")
 	for d, spec := range map[string]fstest.Spec{src: neu, dst: old} {
 		if spec == nil {
