@@ -7,8 +7,6 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 // setter is how one object's attributes are changed.
@@ -87,12 +85,6 @@ func (d *Dir) SetAttr(name string, a Attr) error {
 		},
 		chmod: func(mode uint32) error { return chmodat(d, name, mode) },
 	}.set(a))
-}
-
-// isSymlink reports whether the entry is a symlink now.
-func (d *Dir) isSymlink(name string) bool {
-	info, err := d.Lstat(name)
-	return err == nil && info.Type == manifest.Symlink
 }
 
 // SetDirAttr changes attributes of the directory itself.

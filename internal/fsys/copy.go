@@ -55,6 +55,9 @@ var errEnough = errors.New("enough")
 
 // copyPlain copies bytes start to end by reading and writing.
 func copyPlain(dst, src *os.File, start, end int64) error {
+	if start >= end {
+		return nil
+	}
 	buf := make([]byte, min(128<<10, end-start))
 	n, err := io.CopyBuffer(io.NewOffsetWriter(dst, start), io.NewSectionReader(src, start, end-start), buf)
 	if err == nil && n < end-start {

@@ -89,7 +89,7 @@ func (d *Dir) Child(name string) (*Dir, error) {
 		return nil, d.wrap("open", name, err)
 	}
 	if !before.IsDir() {
-		return nil, d.fail("open", name, ErrNotDir)
+		return nil, d.fail("open", name, errNotChild)
 	}
 	return d.sub(name, before)
 }
@@ -102,7 +102,7 @@ func (d *Dir) sub(name string, before fs.FileInfo) (*Dir, error) {
 	}
 	after, err := root.Stat(".")
 	if err == nil && !os.SameFile(before, after) {
-		err = ErrNotDir // swapped in between, perhaps for a symlink
+		err = errNotChild // swapped in between, perhaps for a symlink
 	}
 	if err != nil {
 		_ = root.Close()

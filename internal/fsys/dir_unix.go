@@ -35,6 +35,9 @@ const closing = 1 << 40
 // OpenDir opens a directory that the operator named; symlinks are followed.
 func OpenDir(path string) (*Dir, error) {
 	fd, err := openat(unix.AT_FDCWD, path, openDir, 0)
+	if err == unix.ENOTDIR {
+		err = ErrNotDir
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -157,7 +160,7 @@ func (d *Dir) Child(name string) (*Dir, error) {
 	fd, err := openat(d.fd, name, openDir|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.EMLINK {
-			err = ErrNotDir
+			err = errNotChild
 		}
 		return nil, d.fail("open", name, err)
 	}

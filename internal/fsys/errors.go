@@ -2,6 +2,7 @@ package fsys
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/ropeway/ropeway/internal/fault"
@@ -11,11 +12,14 @@ import (
 var (
 	ErrName        = errors.New("not a name that a directory can hold")
 	ErrNotRegular  = errors.New("not a regular file")
-	ErrNotDir      = errors.New("not a directory (symlinks are not followed)")
+	ErrNotDir      = errors.New("not a directory")
 	ErrMount       = errors.New("another file system is mounted here")
 	ErrLocked      = errors.New("locked by another process")
 	ErrUnsupported = errors.ErrUnsupported
 )
+
+// errNotChild is ErrNotDir below the directory that the operator named.
+var errNotChild = fmt.Errorf("%w (symlinks are not followed)", ErrNotDir)
 
 // IsNotExist reports whether err says that an object, or a directory on the
 // way to it, does not exist.

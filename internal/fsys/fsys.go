@@ -3,9 +3,11 @@
 // directory handles, so that nobody who swaps a directory for a symlink makes
 // us read, write or remove anything elsewhere.
 //
-// Linux, macOS and FreeBSD use the *at calls. Other systems build on os.Root:
-// times have the precision of os.Chtimes, attributes of symlinks cannot be
-// changed, owners, device numbers and change times are absent, and a name can
+// Linux, macOS and FreeBSD use the *at calls on handles that are open for
+// reading, so a directory that may be entered but not listed is refused. Other
+// systems build on os.Root: times have the precision of os.Chtimes, attributes
+// of symlinks cannot be changed, owners, device numbers and change times are
+// absent, entries move only between directories of one OpenDir, and a name can
 // be swapped between a check and its use (but never for something outside of
 // the directory that was opened).
 package fsys

@@ -29,7 +29,7 @@ func checkWindowsName(name string) error {
 			return fmt.Errorf("%w: Windows does not allow %q", ErrName, r)
 		}
 	}
-	if last := name[len(name)-1]; last == '.' || last == ' ' {
+	if strings.TrimRight(name, ". ") != name {
 		return fmt.Errorf("%w: Windows drops a dot or space at the end", ErrName)
 	}
 	if isDevice(name) {

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 func infoOf(st *unix.Stat_t) Info {
@@ -20,8 +22,8 @@ func infoOf(st *unix.Stat_t) Info {
 // chmodat changes the mode of name unless it is a symlink; in a race it
 // changes the symlink itself.
 func chmodat(d *Dir, name string, mode uint32) error {
-	if d.isSymlink(name) {
-		return nil
+	if info, err := d.Lstat(name); err != nil || info.Type == manifest.Symlink {
+		return err
 	}
 	return unix.Fchmodat(d.fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
 }

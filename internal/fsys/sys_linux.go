@@ -3,6 +3,7 @@
 package fsys
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"unsafe"
@@ -30,30 +31,34 @@ func futimens(fd int, ts *[2]unix.Timespec) error {
 }
 
 // chmodat changes the mode of name, but not of what a symlink points to.
-// Kernels before 6.6 have no call for that: there the object is pinned by a
-// handle that cannot follow, and changed through /proc.
 func chmodat(d *Dir, name string, mode uint32) error {
 	err := unix.Fchmodat(d.fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
-	if err != unix.EOPNOTSUPP && err != unix.EPERM { // EPERM: old sandboxes, for unknown calls
-		return err
+	if err == unix.EOPNOTSUPP || err == unix.EPERM { // EPERM: old sandboxes, for unknown calls
+		return chmodPinned(d, name, mode)
 	}
-	fd, oerr := openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if oerr != nil {
-		return oerr
+	return err
+}
+
+// chmodPinned is for kernels before 6.6, which have no call for it: the object
+// is pinned by a handle that cannot follow, and changed through /proc.
+func chmodPinned(d *Dir, name string, mode uint32) error {
+	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if serr := unix.Fstat(fd, &st); serr != nil {
-		return serr
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		return nil
 	}
-	cerr := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
-	if cerr == unix.ENOENT { // no /proc
-		return err
+	err = unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
+	if err == unix.ENOENT {
+		return fmt.Errorf("%w: /proc is not mounted and the kernel is older than 6.6", ErrUnsupported)
 	}
-	return cerr
+	return err
 }
 
 func exchange(from int, oldname string, to int, newname string) error {
