@@ -241,7 +241,7 @@ func (l *landing) clear(ctx context.Context, old *fsys.Dir, name string) error {
 		return err
 	}
 	if !kept {
-		return l.d.removeAll(ctx, a.place.parent, name)
+		return l.patiently(func() error { return l.d.removeAll(ctx, a.place.parent, name) })
 	}
 	keep := keptName(a.place.base, strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err := l.d.rename(a.place.parent, name, a.place.parent, keep); err != nil {

@@ -46,6 +46,7 @@ func setUp(t *testing.T, v variant) *job {
 	fstest.Tree(t, src, after)
 	fstest.Tree(t, dst, before)
 	j := newJob(t, src, dst)
+	j.o.noPause = true
 	v.set(j, top)
 	return j
 }
@@ -108,7 +109,7 @@ func (j *job) wanted(old map[string]string) map[string]string {
 
 func (j *job) recover() *Result {
 	j.t.Helper()
-	a, err := Open(context.Background(), Options{Dest: j.o.Dest})
+	a, err := Open(context.Background(), Options{Dest: j.o.Dest, noPause: true})
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestCrashInRecovery(t *testing.T) {
 				j.stopAt(first + m%7)
 				hook, _ := crashing(m)
 				stopped := until(func() {
-					a, err := Open(context.Background(), Options{Dest: j.o.Dest, hook: hook})
+					a, err := Open(context.Background(), Options{Dest: j.o.Dest, hook: hook, noPause: true})
 					if err != nil {
 						t.Error(err)
 						return

@@ -78,7 +78,8 @@ type Options struct {
 	Holder string
 	Events event.Func // nil discards
 
-	hook func(op string) // tests: called before each change of the disk
+	hook    func(op string) // tests: called before each change of the disk
+	noPause bool            // tests: do not wait until change times are old enough
 }
 
 // ErrMismatch is returned by StageCopy when the destination does not hold the

@@ -36,6 +36,13 @@ func (l *landing) in(path string, f func(dir *fsys.Dir, leaf string) error) erro
 // until dirs gives it its own mode.
 func (l *landing) mkdir(dir *fsys.Dir, leaf string, e *manifest.Entry) error {
 	mode := l.at.mode(e, nil)
+	if l.at.mask&manifest.Perm == 0 && mode&0o700 != 0o700 { // dirs does not know it then
+		if info, err := dir.Lstat(leaf); err != nil || info.Type != manifest.Dir {
+			if err := l.noteMode(e.Path, mode); err != nil {
+				return err
+			}
+		}
+	}
 	err := l.d.mkdir(dir, leaf, mode|0o700)
 	if errors.Is(err, fs.ErrExist) {
 		info, lerr := dir.Lstat(leaf)
@@ -53,11 +60,6 @@ func (l *landing) mkdir(dir *fsys.Dir, leaf string, e *manifest.Entry) error {
 	}
 	if err != nil {
 		return err
-	}
-	if l.at.mask&manifest.Perm == 0 && mode&0o700 != 0o700 {
-		if err := l.noteMode(e.Path, mode); err != nil {
-			return err
-		}
 	}
 	return l.chown(dir, leaf, e)
 }
