@@ -122,3 +122,14 @@ func (a *apply) Next(r *Record) error {
 		return nil
 	}
 }
+
+// Distrust yields src without the Stats, so that all content is read again.
+func Distrust(src Source) Source { return distrust{src} }
+
+type distrust struct{ Source }
+
+func (d distrust) Next(r *Record) error {
+	err := d.Source.Next(r)
+	r.Stat = Stat{}
+	return err
+}

@@ -18,6 +18,9 @@ type Op uint8
 const (
 	Put Op = 0 // the entry is as the record says
 	Del Op = 1 // the path and everything below it is gone
+	// Note changes nothing: Ext says something of the path. Only plans have it,
+	// and it need not follow the canonical order.
+	Note Op = 2
 )
 
 // Stat is what a local file system said of an entry when its digest was
@@ -268,7 +271,7 @@ func (r *Record) setVarint(num protowire.Number, v uint64) error {
 	small := v <= 1<<32-1
 	switch num {
 	case fOp:
-		if v > uint64(Del) {
+		if v > uint64(Note) {
 			return fmt.Errorf("manifest: unknown operation %d", v)
 		}
 		r.Op = Op(v)

@@ -1,0 +1,469 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ropeway/ropeway/internal/digest"
+	"github.com/ropeway/ropeway/internal/event"
+	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/fetch"
+	"github.com/ropeway/ropeway/internal/land"
+	"github.com/ropeway/ropeway/internal/manifest"
+	"github.com/ropeway/ropeway/internal/plan"
+	"github.com/ropeway/ropeway/internal/wire"
+)
+
+// content makes the files of one attempt: it asks for objects, and stages what
+// they yield.
+type content struct {
+	j      *job
+	packs  map[uint64]*pack // announced by records, not yet by a note; applier only
+	cur    *spanFile        // whose spans are being announced; applier only
+	open   chan struct{}    // bounds the staged files that are open
+	unpack chan struct{}    // bounds the packs that are taken apart at once
+	wg     sync.WaitGroup
+
+	total, done, literal, reused, moved atomic.Int64
+	files, filesDone                    atomic.Int64
+	need                                atomic.Int64 // bytes of disk still to be taken
+
+	mu   sync.Mutex // guards below
+	gone []string   // paths whose objects the sender no longer had
+	err  error      // first error of this side
+	stop context.CancelCauseFunc
+}
+
+const (
+	maxOpen   = 128
+	maxUnpack = 2
+	// maxGone bounds the remembered paths; more are only counted as one.
+	maxGone = 10000
+)
+
+func (j *job) newContent(stop context.CancelCauseFunc) *content {
+	return &content{
+		j: j, packs: map[uint64]*pack{}, stop: stop,
+		open: make(chan struct{}, maxOpen), unpack: make(chan struct{}, maxUnpack),
+	}
+}
+
+// fail ends the attempt with an error of this side.
+func (c *content) fail(err error) {
+	if fault.ClassOf(err) == fault.Other {
+		err = fault.Wrap(fault.Other, err, "", "destination")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+		c.stop(err)
+	}
+}
+
+func (c *content) lost(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.gone) < maxGone {
+		c.gone = append(c.gone, path)
+	}
+}
+
+// wait returns once everything asked for is staged or lost.
+func (c *content) wait() ([]string, error) {
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone, c.err
+}
+
+// preflight ends the job before the disk is full rather than after.
+func (c *content) preflight() error {
+	if c.j.o.DryRun {
+		return nil
+	}
+	return c.j.area.Preflight(c.need.Load(), c.files.Load()-c.filesDone.Load())
+}
+
+// snapshot fills the counters of a progress event.
+func (c *content) snapshot(p *event.Progress) {
+	p.Total, p.Done = c.total.Load(), c.done.Load()
+	p.FilesTotal, p.Files = c.files.Load(), c.filesDone.Load()
+	p.Reused = c.reused.Load()
+}
+
+func (c *content) wrote(n int64) {
+	c.done.Add(n)
+	c.need.Add(-n)
+}
+
+// file makes the content of one file as the plan says.
+// ready is called once it is staged.
+func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content, ready func() error) error {
+	if how.Way == plan.Spans { // counted when its first spans were announced
+		f := c.cur
+		if f == nil || f.path != e.Path {
+			return fmt.Errorf("%q has no spans", e.Path)
+		}
+		c.cur = nil
+		f.complete(e, ready)
+		return nil
+	}
+	c.expect(e.Size)
+	whole := func() {
+		c.wrote(e.Size)
+		c.filesDone.Add(1)
+	}
+	area := c.j.area
+	if area.StagedComplete(ctx, e) {
+		c.reused.Add(e.Size)
+		whole()
+		return ready()
+	}
+	switch how.Way {
+	case plan.Inline:
+		c.literal.Add(e.Size)
+		if err := area.StageBytes(e, how.Data); err != nil {
+			return err
+		}
+		whole()
+		return ready()
+	case plan.Copy:
+		if _, err := area.StageCopy(ctx, e, how.From); err != nil {
+			if errors.Is(err, land.ErrMismatch) {
+				return errBase
+			}
+			return err
+		}
+		c.reused.Add(e.Size)
+		c.moved.Add(1)
+		whole()
+		return ready()
+	case plan.Packed:
+		p := c.packs[how.Pack]
+		if p == nil {
+			p = &pack{}
+			c.packs[how.Pack] = p
+		}
+		p.members = append(p.members, member{*e, how.Offset, ready})
+		p.bytes += e.Size
+	}
+	return nil
+}
+
+// expect counts a file that is to be made.
+func (c *content) expect(size int64) {
+	c.total.Add(size)
+	c.need.Add(size)
+	c.files.Add(1)
+}
+
+// spanFile is a file that is fetched span by span.
+type spanFile struct {
+	c      *content
+	path   string
+	size   int64
+	staged *land.Staged
+	mu     sync.Mutex
+	entry  *manifest.Entry // once the record has come
+	ready  func() error
+	left   int // tasks under way, and one for the record
+	lost   bool
+	drop   bool
+}
+
+// spans asks for the spans of a note.
+func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
+	if c.j.o.DryRun {
+		return nil
+	}
+	if n.Objects[0].Offset == 0 {
+		if err := c.begin(ctx, n); err != nil {
+			return err
+		}
+	}
+	f := c.cur
+	for i := range n.Objects {
+		o := n.Objects[i]
+		have, held, err := present(f.staged, &o, o.Offset)
+		if err != nil {
+			return err
+		}
+		if held > 0 {
+			c.wrote(held)
+			c.reused.Add(held)
+		}
+		if held == o.Size {
+			continue
+		}
+		f.add(1)
+		locator := wire.SpanRef{Path: c.j.inModule(n.Path), Offset: o.Offset, Tag: n.Tag}.Query()
+		weight := float64(n.Weight) / 100
+		if n.Weight < 90 {
+			locator = "z&" + locator
+		} else {
+			weight = 1
+		}
+		err = c.j.pool.Add(ctx, fetch.Task{
+			Object: o, Locator: locator, Weight: weight, Have: have,
+			Write: func(b int, data []byte) error {
+				if _, err := f.staged.WriteAt(data, o.Offset+int64(b)*digest.BlockSize); err != nil {
+					return err
+				}
+				c.wrote(int64(len(data)))
+				c.literal.Add(int64(len(data)))
+				return nil
+			},
+			Done: f.done,
+		})
+		if err != nil {
+			f.done(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// begin opens the staging of a file whose first spans are announced. The
+// file's size counts from now on, as its record comes last.
+func (c *content) begin(ctx context.Context, n *plan.SpanNote) error {
+	if c.cur != nil {
+		c.abandon(c.cur.path)
+	}
+	select {
+	case c.open <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	staged, err := c.j.area.Stage(n.Path, n.Size)
+	if err != nil {
+		<-c.open
+		return err
+	}
+	c.expect(n.Size)
+	c.cur = &spanFile{c: c, path: n.Path, size: n.Size, staged: staged, left: 1}
+	c.wg.Add(1)
+	return nil
+}
+
+// abandon gives up the spans of a file whose record will not need them.
+func (c *content) abandon(path string) {
+	if f := c.cur; f != nil && f.path == path {
+		c.cur = nil
+		f.mu.Lock()
+		f.drop = true
+		f.mu.Unlock()
+		f.done(nil)
+	}
+}
+
+func (f *spanFile) add(n int) {
+	f.mu.Lock()
+	f.left += n
+	f.mu.Unlock()
+}
+
+func (f *spanFile) complete(e *manifest.Entry, ready func() error) {
+	c := *e
+	f.mu.Lock()
+	f.entry, f.ready = &c, ready
+	f.mu.Unlock()
+	f.done(nil)
+}
+
+// done is called when a task ended, and when the record has come.
+func (f *spanFile) done(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.lost = true
+	}
+	if f.left--; f.left > 0 {
+		return
+	}
+	go f.finish()
+}
+
+func (f *spanFile) finish() {
+	c := f.c
+	defer c.wg.Done()
+	defer func() { <-c.open }()
+	switch {
+	case f.drop:
+		_ = f.staged.Close()
+	case f.lost || f.entry == nil:
+		_ = f.staged.Close()
+		c.lost(f.path)
+	default:
+		if err := f.staged.Finish(f.entry); err != nil {
+			c.fail(err)
+			return
+		}
+		if err := f.ready(); err != nil {
+			c.fail(err)
+			return
+		}
+		c.filesDone.Add(1)
+	}
+}
+
+// present verifies the blocks of an object that an earlier run has staged.
+func present(s *land.Staged, o *digest.Object, base int64) (have []bool, held int64, err error) {
+	buf := []byte(nil)
+	err = s.Ranges(func(start, end int64) error {
+		start, end = max(start, base)-base, min(end, base+o.Size)-base
+		for i := (start + digest.BlockSize - 1) / digest.BlockSize; i*digest.BlockSize < end; i++ {
+			n := int64(o.BlockLen(int(i)))
+			if i*digest.BlockSize+n > end {
+				break
+			}
+			if buf == nil {
+				buf = make([]byte, digest.BlockSize)
+				have = make([]bool, o.NumBlocks())
+			}
+			if _, err := s.ReadAt(buf[:n], base+i*digest.BlockSize); err != nil {
+				return err
+			}
+			if !have[i] && o.VerifyBlock(int(i), buf[:n]) {
+				have[i] = true
+				held += n
+			}
+		}
+		return nil
+	})
+	return have, held, err
+}
+
+type member struct {
+	entry  manifest.Entry
+	offset int64
+	ready  func() error
+}
+
+// pack is a pack and those of its members that are needed.
+type pack struct {
+	members []member
+	bytes   int64
+	counted int64
+	note    *plan.PackNote
+	staged  *land.Staged
+}
+
+// pack asks for an announced pack, if a member of it is needed.
+func (c *content) pack(ctx context.Context, n *plan.PackNote) error {
+	p := c.packs[n.Seq]
+	delete(c.packs, n.Seq)
+	if p == nil || c.j.o.DryRun {
+		return nil
+	}
+	p.note = n
+	if len(n.Data) > 0 {
+		return c.take(p, bytes.NewReader(n.Data))
+	}
+	select {
+	case c.open <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var err error
+	if p.staged, err = c.j.area.Object(n.Object.ID, n.Object.Size); err != nil {
+		<-c.open
+		return err
+	}
+	have, held, err := present(p.staged, &n.Object, 0)
+	if err != nil {
+		<-c.open
+		return err
+	}
+	c.share(p, held)
+	c.wg.Add(1)
+	if held == n.Object.Size {
+		go c.packed(p, nil)
+		return nil
+	}
+	err = c.j.pool.Add(ctx, fetch.Task{
+		Object: n.Object, Have: have,
+		Write: func(b int, data []byte) error {
+			if _, err := p.staged.WriteAt(data, int64(b)*digest.BlockSize); err != nil {
+				return err
+			}
+			c.share(p, int64(len(data)))
+			return nil
+		},
+		Done: func(err error) { go c.packed(p, err) },
+	})
+	if err != nil {
+		go c.packed(p, err)
+	}
+	return err
+}
+
+// share counts n bytes of a pack as so much of its members.
+func (c *content) share(p *pack, n int64) {
+	part := min(p.bytes*n/p.note.Object.Size, p.bytes-p.counted)
+	p.counted += part
+	c.wrote(part)
+}
+
+// packed takes a pack apart once it has arrived.
+func (c *content) packed(p *pack, err error) {
+	defer c.wg.Done()
+	defer func() { <-c.open }()
+	if err != nil {
+		_ = p.staged.Close()
+		for i := range p.members {
+			c.lost(p.members[i].entry.Path)
+		}
+		return
+	}
+	c.unpack <- struct{}{}
+	defer func() { <-c.unpack }()
+	if err := c.take(p, io.NewSectionReader(p.staged, 0, p.note.Object.Size)); err != nil {
+		_ = p.staged.Close()
+		c.fail(err)
+		return
+	}
+	_ = p.staged.Discard()
+}
+
+// take stages the members of a pack.
+func (c *content) take(p *pack, r io.Reader) error {
+	u := plan.NewUnpacker(r)
+	defer u.Close()
+	sort.Slice(p.members, func(a, b int) bool { return p.members[a].offset < p.members[b].offset })
+	buf := make([]byte, plan.PackMax)
+	at := int64(0)
+	for i := range p.members {
+		m := &p.members[i]
+		if m.offset < at {
+			return fault.New(fault.Integrity, "", "members of a pack overlap at %s", m.entry.Path)
+		}
+		if _, err := io.CopyN(io.Discard, u, m.offset-at); err != nil {
+			return fault.Wrap(fault.Integrity, err, "", "pack")
+		}
+		data := buf[:m.entry.Size]
+		if _, err := io.ReadFull(u, data); err != nil {
+			return fault.Wrap(fault.Integrity, err, "", "pack")
+		}
+		at = m.offset + m.entry.Size
+		if digest.Sum(data) != m.entry.Digest {
+			return fault.New(fault.Integrity, "", "%s in a pack is not what the plan says", m.entry.Path)
+		}
+		if err := c.j.area.StageBytes(&m.entry, data); err != nil {
+			return err
+		}
+		if err := m.ready(); err != nil {
+			return err
+		}
+		c.literal.Add(m.entry.Size)
+		c.filesDone.Add(1)
+	}
+	c.wrote(p.bytes - p.counted)
+	return nil
+}

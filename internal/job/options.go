@@ -1,0 +1,54 @@
+// Package job is the one owner of a sync, from the lock on the destination to
+// its result: it looks at what the destination holds, gets a plan, fetches the
+// objects, rebuilds the files, and lands them. The command line uses it to
+// pull, a server uses it to be pushed to.
+package job
+
+import (
+	"time"
+
+	"github.com/ropeway/ropeway/internal/event"
+	"github.com/ropeway/ropeway/internal/filter"
+	"github.com/ropeway/ropeway/internal/manifest"
+)
+
+// Options describes a sync into one destination.
+type Options struct {
+	// The sender.
+	Dial   Dial
+	Module string
+	Path   string // within the module
+	One    bool   // Path's last component alone, not its contents
+	From   string // how messages name the source; no secrets
+
+	// The tree.
+	Mask      manifest.Mask
+	Recursive bool
+	Filter    *filter.Set
+	OmitRoot  bool // leave the destination directory's own attributes alone
+
+	// The destination.
+	Dest       string
+	Delete     bool
+	MaxDelete  int64 // deletions at most; negative: no limit
+	Atomic     bool
+	Early      bool // rename each file as soon as it is verified
+	Fsync      bool
+	TempDir    string
+	DryRun     bool
+	NumericIDs bool
+	Holder     string // text for others who find the destination locked
+	Checksum   bool   // read all content again, on both sides
+
+	// The link. Zero durations mean for ever.
+	Lanes          int
+	Timeout        time.Duration
+	ConnectTimeout time.Duration
+	Deadline       time.Duration
+	BwLimit        int64 // bytes per second
+
+	Events event.Func
+}
+
+// DefaultTimeout ends a sync that receives nothing for so long.
+const DefaultTimeout = 15 * time.Minute

@@ -1,0 +1,345 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/ropeway/ropeway/internal/digest"
+	"github.com/ropeway/ropeway/internal/fsys"
+	"github.com/ropeway/ropeway/internal/manifest"
+	"github.com/ropeway/ropeway/internal/scan"
+	"github.com/ropeway/ropeway/internal/wire"
+)
+
+// OpenBase opens the list of what the receiver holds, in canonical order; a
+// nil Source means nothing. It may be called twice. It blocks until the
+// receiver has said what it holds.
+type OpenBase func(ctx context.Context) (src manifest.Source, done func(), err error)
+
+// Sender makes one plan. All callbacks are called from one goroutine at a time.
+type Sender struct {
+	Scan scan.Options // Root, Filter, Mask, Index, ...; Progress and Warn are set by the sender
+	Base OpenBase
+
+	OmitRoot bool // the root's own attributes do not matter
+	// List receives every entry of the tree, for later use as a base.
+	List func(*manifest.Record) error
+	// Index receives every entry with its Stat, for the next scan; zero Stat
+	// when the digest must not be trusted.
+	Index func(*manifest.Record) error
+	// Store keeps a derived object, durably, before it is announced.
+	Store func(ctx context.Context, id digest.Digest, data []byte) error
+	// Emit sends a compressed segment.
+	Emit func(body []byte) error
+	// Work reports rising counters of what is being done.
+	Work func(stage string, files, bytes int64)
+	// Warn tells the receiver of a path that is left as it holds it.
+	Warn func(path, text string)
+}
+
+// keepFor bounds how long a record waits in an unfinished segment.
+const keepFor = 250 * time.Millisecond
+
+type sender struct {
+	*Sender
+	tree    *fsys.Tree
+	base    *manifest.Cursor
+	hasher  *manifest.Hasher
+	enc     manifest.Encoder
+	comp    *manifest.Compressor
+	copies  *copies
+	packs   packs
+	end     wire.End
+	partial bool
+	fine    bool
+	flushed time.Time
+	pending int64 // bytes of content announced since the last flush
+	cut     string
+	cutting bool
+	files   int64
+	read    int64
+	buf     []byte
+}
+
+// Run makes the plan and returns its end. Nothing is deleted on the word of a
+// plan whose End says Partial.
+func (p *Sender) Run(ctx context.Context) (wire.End, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &sender{
+		Sender: p, tree: fsys.NewTree(p.Scan.Root), hasher: manifest.NewHasher(p.Scan.Mask),
+		comp: manifest.NewCompressor(), fine: p.Scan.Root.FineTimes(), flushed: time.Now(),
+	}
+	defer s.tree.Close()
+	walk := startWalk(ctx, &p.Scan)
+	defer walk.stop()
+	src, done, err := p.Base(ctx)
+	if err != nil {
+		return wire.End{}, err
+	}
+	defer done()
+	s.base = manifest.NewCursor(src)
+	s.packs.init(ctx, p.Store)
+	defer s.packs.stop()
+	if err := s.run(ctx, walk); err != nil {
+		return wire.End{}, err
+	}
+	s.end.Tree = s.hasher.Tree()
+	s.end.Entries = s.hasher.Count()
+	s.end.Partial = s.partial
+	s.end.Skipped = walk.stats.skipped
+	return s.end, nil
+}
+
+func (s *sender) run(ctx context.Context, walk *walker) error {
+	for {
+		batch, err := walk.next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for _, w := range batch.warns {
+			s.partial = s.partial || !errors.Is(w.err, fs.ErrNotExist)
+			s.Warn(w.path, fsys.Plain(w.err))
+		}
+		for i := range batch.found {
+			if f := &batch.found[i]; f.hidden {
+				if err := s.Index(&f.Record); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := s.visit(ctx, &batch.found[i]); err != nil {
+				return err
+			}
+		}
+		if err := s.turn(); err != nil {
+			return err
+		}
+	}
+	// Whatever the receiver holds beyond the last entry is gone.
+	for {
+		b, err := s.base.Peek()
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			break
+		}
+		s.gone(b)
+		if err := s.turn(); err != nil {
+			return err
+		}
+	}
+	if err := s.packs.finish(inlineBudget); err != nil {
+		return err
+	}
+	for {
+		n, err := s.packs.wait(ctx)
+		if err != nil {
+			return err
+		}
+		if n == nil {
+			break
+		}
+		s.note(n)
+	}
+	return s.flush()
+}
+
+// turn does what is due between entries: finished packs are announced, a full
+// or old segment is sent.
+func (s *sender) turn() error {
+	if err := s.announce(); err != nil {
+		return err
+	}
+	s.Work("scan", s.files, s.read)
+	if s.enc.Len() >= 256<<10 || s.pending >= 4<<20 || s.enc.Count() > 0 && time.Since(s.flushed) >= keepFor {
+		return s.flush()
+	}
+	return nil
+}
+
+// announce notes the packs that are ready.
+func (s *sender) announce() error {
+	for {
+		n, err := s.packs.poll()
+		if n == nil || err != nil {
+			return err
+		}
+		s.note(n)
+	}
+}
+
+func (s *sender) flush() error {
+	s.flushed, s.pending = time.Now(), 0
+	if s.enc.Count() == 0 {
+		return nil
+	}
+	s.end.Segments++
+	return s.Emit(s.comp.Pack(nil, s.enc.Take()))
+}
+
+func (s *sender) note(n *PackNote) {
+	s.enc.Append(&manifest.Record{Op: manifest.Note, Ext: n.marshal()})
+	s.pending += n.Object.Size
+}
+
+// gone records that b, and what lies below it, is not in the tree.
+func (s *sender) gone(b *manifest.Record) {
+	if !s.cutting || !manifest.Within(b.Path, s.cut) {
+		s.enc.Append(&manifest.Record{Op: manifest.Del, Entry: manifest.Entry{Path: b.Path}})
+		s.cut, s.cutting = strings.Clone(b.Path), true
+	}
+	s.base.Take()
+}
+
+// held returns what the receiver has at path, having passed all that comes
+// before it.
+func (s *sender) held(path string) (*manifest.Record, error) {
+	for {
+		b, err := s.base.Peek()
+		if b == nil || err != nil {
+			return nil, err
+		}
+		switch c := manifest.Compare(b.Path, path); {
+		case c > 0:
+			return nil, nil
+		case c == 0:
+			return b, nil
+		}
+		s.gone(b)
+	}
+}
+
+func (s *sender) visit(ctx context.Context, f *found) error {
+	s.files++
+	old, err := s.held(f.Path)
+	if err != nil {
+		return err
+	}
+	if old != nil && s.cutting && manifest.Within(old.Path, s.cut) {
+		// Its directory was replaced, so the receiver will not have it any more.
+		s.base.Take()
+		old = nil
+	}
+	if f.Path == "" && s.OmitRoot {
+		f.Mode, f.Sec, f.Nsec, f.UID, f.GID, f.User, f.Group = 0o755, 0, 0, 0, 0, "", ""
+	}
+	rec := manifest.Record{Entry: f.Entry}
+	var oldEntry *manifest.Entry
+	if old != nil {
+		e := old.Entry
+		oldEntry = &e
+		s.base.Take()
+	}
+	keep := false
+	if f.Type == manifest.File {
+		var c Content
+		c, keep, err = s.file(ctx, f, &rec, oldEntry)
+		if err != nil {
+			return err
+		}
+		if keep && oldEntry == nil {
+			return nil // it never could be read: there is nothing to say of it
+		}
+		rec.Ext = c.marshal()
+	}
+	if keep {
+		rec = manifest.Record{Entry: *oldEntry}
+	}
+	if oldEntry == nil || !manifest.SameContent(oldEntry, &rec.Entry) || !manifest.SameAttrs(oldEntry, &rec.Entry, s.Scan.Mask) {
+		s.enc.Append(&rec)
+		if oldEntry != nil && oldEntry.Type == manifest.Dir && rec.Type != manifest.Dir {
+			s.cut, s.cutting = rec.Path, true
+			if err := s.skipBelow(rec.Path); err != nil {
+				return err
+			}
+		}
+	}
+	rec.Ext = nil
+	// Packs are announced after the last record that names them.
+	if err := s.announce(); err != nil {
+		return err
+	}
+	if err := s.hasher.Add(&rec.Entry); err != nil {
+		return err
+	}
+	if rec.Type == manifest.File {
+		s.end.Files++
+		s.end.Bytes += rec.Size
+	}
+	if err := s.List(&rec); err != nil {
+		return err
+	}
+	if keep {
+		return nil
+	}
+	rec.Stat = f.trusted
+	return s.Index(&rec)
+}
+
+// skipBelow passes what the receiver has below a directory that is replaced.
+func (s *sender) skipBelow(path string) error {
+	for {
+		b, err := s.base.Peek()
+		if b == nil || err != nil || !manifest.Within(b.Path, path) {
+			return err
+		}
+		s.base.Take()
+	}
+}
+
+// file decides how the content of a regular file is made and completes rec.
+// keep is set when the file cannot be read as one state: what the receiver has
+// then stays.
+func (s *sender) file(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry) (c Content, keep bool, err error) {
+	if f.Known {
+		f.trusted = f.Stat
+		if old != nil && manifest.SameContent(old, &rec.Entry) {
+			return Content{}, false, nil
+		}
+		if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
+			return Content{Way: Copy, From: from}, false, nil
+		}
+	}
+	for range 3 {
+		c, err = s.read1(ctx, f, rec, old)
+		switch {
+		case err == nil:
+			return c, false, nil
+		case !errors.Is(err, errChanged):
+			if ctx.Err() != nil || errors.Is(err, errFatal) {
+				return Content{}, false, err
+			}
+			s.partial = s.partial || !errors.Is(err, fs.ErrNotExist)
+			s.Warn(f.Path, fsys.Plain(err))
+			return Content{}, true, nil
+		}
+		if !s.restat(f, rec) {
+			break
+		}
+	}
+	s.Warn(f.Path, "changes while it is read; the old version is kept")
+	return Content{}, true, nil
+}
+
+var (
+	errChanged = errors.New("file changed while it was read")
+	errFatal   = errors.New("plan cannot go on")
+)
+
+// fatal marks an error that is not about one file.
+func fatal(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errFatal, err)
+}

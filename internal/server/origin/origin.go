@@ -1,0 +1,176 @@
+// Package origin is the sending side of the native protocol: it answers plans
+// of a module's live directory, serves the objects that plans name, and takes
+// the uploads that say what a receiver holds.
+//
+// Handlers are safe for concurrent use. Whoever mounts them has authorised the
+// request for the module.
+package origin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ropeway/ropeway/internal/digest"
+	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/fsys"
+	"github.com/ropeway/ropeway/internal/store"
+	"github.com/ropeway/ropeway/internal/wire"
+)
+
+// Config describes one module at its origin.
+type Config struct {
+	Module string
+	Root   *fsys.Dir
+	Store  *store.Store
+	Temp   *fsys.Dir                        // for plans under way
+	Log    func(format string, args ...any) // server-side trouble, one line each
+}
+
+// Origin serves one module.
+type Origin struct {
+	cfg  Config
+	mu   sync.Mutex // guards jobs and closed
+	jobs map[string]*planJob
+	// closed is set once no new job may start.
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// StateDir is the name, at the top of a tree, that is never listed or sent.
+const StateDir = ".ropeway"
+
+const (
+	// maxJobs bounds the plans that are made or kept at once, for one module.
+	maxJobs = 512
+	// jobIdle is how long a plan that nobody reads is kept.
+	jobIdle = 20 * time.Minute
+	// writeStall ends an answer that the client does not read.
+	writeStall = 30 * time.Second
+)
+
+// New returns the origin of a module. Close frees what it holds.
+func New(cfg Config) *Origin {
+	return &Origin{cfg: cfg, jobs: map[string]*planJob{}}
+}
+
+// Handler serves, below /v1/m/{module}/: POST plan, PUT up/{digest},
+// GET o/{digest}.
+func (o *Origin) Handler() http.Handler {
+	mux := http.NewServeMux()
+	p := "/v1/m/" + o.cfg.Module
+	mux.HandleFunc("POST "+p+"/plan", o.plan)
+	mux.HandleFunc("PUT "+p+"/up/{digest}", o.upload)
+	mux.HandleFunc("GET "+p+"/o/{digest}", o.object)
+	return mux
+}
+
+// Close ends all plans and waits for them.
+func (o *Origin) Close() {
+	o.mu.Lock()
+	o.closed = true
+	for _, j := range o.jobs {
+		j.cancel()
+	}
+	o.mu.Unlock()
+	o.wg.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, j := range o.jobs {
+		j.close()
+	}
+	clear(o.jobs)
+}
+
+// Sweep drops plans that nobody has read for a while. The server calls it
+// every minute.
+func (o *Origin) Sweep(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, j := range o.jobs {
+		if j.idleSince(now) > jobIdle {
+			j.cancel()
+			j.close()
+			delete(o.jobs, id)
+		}
+	}
+}
+
+// Problem is the body of an error answer.
+type Problem struct {
+	Class string `json:"class"`
+	Text  string `json:"text"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// Refuse answers a request with err's class.
+func Refuse(w http.ResponseWriter, err error) {
+	class := fault.ClassOf(err)
+	status := http.StatusInternalServerError
+	switch class {
+	case fault.Usage:
+		status = http.StatusBadRequest
+	case fault.NotFound:
+		status = http.StatusNotFound
+	case fault.Denied:
+		status = http.StatusForbidden
+	case fault.Busy:
+		status = http.StatusConflict
+	case fault.Limit:
+		status = http.StatusRequestEntityTooLarge
+	case fault.Incompatible:
+		status = http.StatusUpgradeRequired
+	case fault.Network:
+		status = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(Problem{Class: class.String(), Text: err.Error(), Hint: fault.HintOf(err)})
+}
+
+// upload takes one segment that says what a receiver holds.
+func (o *Origin) upload(w http.ResponseWriter, r *http.Request) {
+	id, err := digest.Parse(r.PathValue("digest"))
+	if err != nil {
+		Refuse(w, fault.New(fault.Usage, "", "not a digest: %.80q", r.PathValue("digest")))
+		return
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxUpload))
+	if err != nil {
+		var big *http.MaxBytesError
+		if errors.As(err, &big) {
+			Refuse(w, fault.New(fault.Limit, "", "segment of more than %d bytes", wire.MaxUpload))
+		}
+		return
+	}
+	if digest.Sum(data) != id {
+		Refuse(w, fault.New(fault.Usage, "", "the segment is not what its name says"))
+		return
+	}
+	batch := o.cfg.Store.Segments().Begin(o.cfg.Module, "")
+	defer batch.Cancel()
+	if err := errors.Join(batch.Put(id, data), batch.Sync()); err != nil {
+		o.cfg.Log("upload: %v", err)
+		Refuse(w, fault.Wrap(fault.ClassOf(err), err, "", "the server cannot keep the segment"))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// classOf gives file system errors of the module their class.
+func classOf(err error) fault.Class {
+	var e *fault.Error
+	switch {
+	case errors.As(err, &e):
+		return e.Class
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.NotFound
+	case errors.Is(err, fs.ErrPermission):
+		return fault.Denied
+	}
+	return fault.Other
+}
