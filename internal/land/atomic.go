@@ -145,7 +145,7 @@ func (l *landing) swap(ctx context.Context) error {
 		return err
 	}
 	if err == nil {
-		defer old.Close()
+		defer func() { _ = old.Close() }()
 		if err := l.clear(ctx, old, name); err != nil {
 			return err
 		}

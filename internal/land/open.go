@@ -109,7 +109,7 @@ func (a *Area) openReal(ctx context.Context) (err error) {
 func (a *Area) openState() (moved bool, err error) {
 	if p := a.place.parent; p != nil {
 		if old, err := p.Child(siblingName(a.place.base)); err == nil {
-			defer old.Close()
+			defer func() { _ = old.Close() }()
 			if a.state, err = old.Child(StateDir); err == nil {
 				return true, nil
 			}
@@ -204,7 +204,7 @@ func (a *Area) current(moved bool) bool {
 	if err != nil {
 		return false
 	}
-	defer now.Close()
+	defer func() { _ = now.Close() }()
 	if info, err := now.Stat(); err != nil || !fsys.SameObject(mine, info) {
 		return false
 	}
@@ -217,7 +217,7 @@ func (a *Area) current(moved bool) bool {
 		if err != nil {
 			return false
 		}
-		defer old.Close()
+		defer func() { _ = old.Close() }()
 		now = old
 	}
 	info, err := now.Lstat(StateDir)
@@ -324,11 +324,11 @@ func (a *Area) openDry() (err error) {
 
 // emptyDir returns a directory that nobody else can fill.
 func emptyDir() (*fsys.Dir, error) {
-	path, err := os.MkdirTemp("", "ropeway-dry-run-")
+	path, err := os.MkdirTemp("", "ropeway-dry-run-") //nolint:forbidigo // the system's own directory
 	if err != nil {
 		return nil, wrap(err, "", "cannot create a temporary directory")
 	}
-	defer os.Remove(path)
+	defer func() { _ = os.Remove(path) }() //nolint:forbidigo // as above
 	d, err := fsys.OpenDir(path)
 	if err != nil {
 		return nil, wrap(err, "", "cannot open a temporary directory")

@@ -96,7 +96,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	if real, _ := filepath.EvalSymlinks(join("dir")); a.Resolved() != real {
+	if want, _ := filepath.EvalSymlinks(join("dir")); a.Resolved() != want {
 		t.Error("resolved to", a.Resolved())
 	}
 	for _, dry := range []bool{false, true} {

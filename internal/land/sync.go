@@ -96,13 +96,13 @@ func (l *landing) syncLanded(ctx context.Context) error {
 	if err := l.d.syncFS(l.a.root); !errors.Is(err, fsys.ErrUnsupported) {
 		return err
 	}
-	last, any := "", false
+	last, begun := "", false
 	return l.eachOp(ctx, func(op *Op) error {
 		parent := manifest.Parent(op.Entry.Path)
-		if any && parent == last {
+		if begun && parent == last {
 			return nil
 		}
-		last, any = parent, true
+		last, begun = parent, true
 		dir, err := l.tree.Dir(parent)
 		if fsys.IsNotExist(err) || fsys.IsPermission(err) {
 			return nil // removed, or failed before
