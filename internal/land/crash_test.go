@@ -36,6 +36,8 @@ var variants = []variant{
 	{"atomic protected", func(j *job, _ string) { j.o.Atomic, j.protect = true, "gone-dir" }},
 	{"early", func(j *job, _ string) { j.o.Early = true }},
 	{"without perm", func(j *job, _ string) { j.o.Mask &^= all & 1 }},
+	{"one by one", func(j *job, _ string) { j.o.noSyncFS = true }},
+	{"one by one atomic", func(j *job, _ string) { j.o.noSyncFS, j.o.Atomic = true, true }},
 	{"temp dir", func(j *job, top string) { j.o.TempDir = top }},
 }
 

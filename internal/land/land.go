@@ -78,8 +78,9 @@ type Options struct {
 	Holder string
 	Events event.Func // nil discards
 
-	hook    func(op string) // tests: called before each change of the disk
-	noPause bool            // tests: do not wait until change times are old enough
+	hook     func(op string) // tests: called before each change of the disk
+	noSyncFS bool            // tests: be a system that cannot sync a file system
+	noPause  bool            // tests: do not wait until change times are old enough
 }
 
 // ErrMismatch is returned by StageCopy when the destination does not hold the

@@ -44,7 +44,7 @@ func open(ctx context.Context, o Options) (_ *Area, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	a := &Area{o: o, d: disk{o.hook}}
+	a := &Area{o: o, d: disk{o.hook, o.noSyncFS}}
 	opened := false
 	defer func() {
 		if !opened {

@@ -169,25 +169,12 @@ func (l *landing) carry(name string, dir *fsys.Dir, leaf string, e *manifest.Ent
 func (l *landing) copyTo(from *fsys.Dir, name string, dir *fsys.Dir, leaf string) error {
 	src, info, err := from.OpenFile(name)
 	if errors.Is(err, fs.ErrPermission) && from == l.stage {
-		// A mode that shuts out even its owner; it is known from info below.
-		if info, err = from.Lstat(name); err != nil {
-			return err
-		}
-		open := info.Mode | 0o600
-		if err := l.d.setAttr(from, name, fsys.Attr{Mode: &open}); err != nil {
-			return err
-		}
-		src, _, err = from.OpenFile(name)
-		if rerr := l.d.setAttr(from, name, fsys.Attr{Mode: &info.Mode}); err == nil {
-			err = rerr
-		}
-	}
-	if src != nil {
-		defer src.Close()
+		src, info, err = l.openClosed(name)
 	}
 	if err != nil {
 		return err
 	}
+	defer src.Close()
 	dst, err := l.d.create(dir, leaf, 0o600)
 	if err != nil {
 		return err
@@ -200,6 +187,24 @@ func (l *landing) copyTo(from *fsys.Dir, name string, dir *fsys.Dir, leaf string
 		return err
 	}
 	return l.d.fsync(dst)
+}
+
+// openClosed opens a staged file with a mode that shuts out even its owner.
+func (l *landing) openClosed(name string) (*os.File, fsys.Info, error) {
+	info, err := l.stage.Lstat(name)
+	if err != nil {
+		return nil, info, err
+	}
+	mode := info.Mode | 0o600
+	if err := l.d.setAttr(l.stage, name, fsys.Attr{Mode: &mode}); err != nil {
+		return nil, info, err
+	}
+	f, _, err := l.stage.OpenFile(name)
+	if rerr := l.d.setAttr(l.stage, name, fsys.Attr{Mode: &info.Mode}); err == nil && rerr != nil {
+		_ = f.Close()
+		err = rerr
+	}
+	return f, info, err
 }
 
 // cloneAttrs gives an open file of ours the attributes of info.

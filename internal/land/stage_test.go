@@ -213,3 +213,32 @@ func TestConcurrentStaging(t *testing.T) {
 	}
 	_ = src
 }
+
+// TestClosedFile lands a file that not even its owner may open, also where it
+// must be opened to be synced or copied.
+func TestClosedFile(t *testing.T) {
+	for _, atomic := range []bool{false, true} {
+		_, dst := dirs(t, fstest.Spec{}, fstest.Spec{})
+		ctx := context.Background()
+		a, err := Open(ctx, Options{Dest: dst, Mask: all, Atomic: atomic, noSyncFS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := manifest.Entry{Path: "closed", Type: manifest.File, Sec: 1, Size: 1, Digest: digest.Sum([]byte("x"))}
+		if err := a.StageBytes(&e, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Add(&Op{Kind: OpFile, Entry: e}); err != nil {
+			t.Fatal(err)
+		}
+		root := manifest.Entry{Type: manifest.Dir, Mode: 0o755}
+		res, err := a.Land(ctx, manifest.Slice([]manifest.Record{{Entry: root}, {Entry: e}}), e.Digest, 0)
+		if err != nil || res.Failed > 0 {
+			t.Error(res, err)
+		}
+		if info, err := os.Stat(filepath.Join(dst, "closed")); err != nil || info.Mode() != 0 || info.Size() != 1 {
+			t.Error(info, err)
+		}
+		a.Close()
+	}
+}

@@ -66,7 +66,9 @@ func (l *landing) syncOneByOne(ctx context.Context) error {
 func (l *landing) syncFile(dir *fsys.Dir, name string) error {
 	f, err := dir.OpenFileRW(name)
 	if fsys.IsPermission(err) { // finished, with a mode that forbids it; reading suffices on most systems
-		f, _, err = dir.OpenFile(name)
+		if f, _, err = dir.OpenFile(name); fsys.IsPermission(err) && dir == l.stage {
+			f, _, err = l.openClosed(name)
+		}
 	}
 	if err != nil {
 		return err

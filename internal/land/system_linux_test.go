@@ -271,7 +271,7 @@ func TestAsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tests := range []string{
-		"^(TestLand|TestTorture|TestEarly.*|TestWithoutPerm|TestProtected|TestStaging.*|TestOmit.*|TestTempDir|TestUnprivileged.*)$",
+		"^(TestLand|TestTorture|TestEarly.*|TestWithoutPerm|TestProtected|TestStaging.*|TestOmit.*|TestTempDir|TestClosedFile|TestUnprivileged.*)$",
 		"^TestCrashAnywhere$/^(burst|atomic|early|without_perm)$",
 		"^TestCrashInRecovery$/^(burst|atomic)$",
 	} {
