@@ -2,7 +2,6 @@ package cli
 
 import (
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,7 +10,7 @@ import (
 // return while goroutines that it left behind still print. Safe for
 // concurrent use.
 type gate struct {
-	mu   sync.Mutex
+	turn chan struct{} // holds one token; who has taken it writes
 	w    io.Writer
 	dead atomic.Bool
 }
@@ -20,12 +19,14 @@ func newGate(w io.Writer) *gate {
 	if w == nil {
 		w = io.Discard
 	}
-	return &gate{w: w}
+	g := &gate{turn: make(chan struct{}, 1), w: w}
+	g.turn <- struct{}{}
+	return g
 }
 
 func (g *gate) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	<-g.turn
+	defer func() { g.turn <- struct{}{} }()
 	if g.dead.Load() {
 		return len(p), nil
 	}
@@ -38,11 +39,11 @@ func (g *gate) shut(last string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		g.mu.Lock()
-		defer g.mu.Unlock()
+		<-g.turn
 		if !g.dead.Swap(true) && last != "" {
 			_, _ = io.WriteString(g.w, last)
 		}
+		g.turn <- struct{}{}
 	}()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()

@@ -59,6 +59,7 @@ func (a *app) list(ctx context.Context, o ListOptions, humanSizes, asJSON bool) 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			out.wait()
 			if asJSON {
 				out.put(toStdout, string(jsonLine(jsonEntry{
 					head("entry"), newJSONPath(e.Path), kindOf(e.Mode), fmt.Sprintf("%04o", unixMode(e.Mode)), e.Size,

@@ -46,28 +46,27 @@ func newOutput(stdout, stderr io.Writer) *output {
 	return o
 }
 
-// put queues a text. It waits while a whole backlog is queued.
-func (o *output) put(to stream, text string) {
+// wait returns when less than a whole backlog is queued.
+func (o *output) wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for o.size > backlog && o.err == nil && !o.ended {
 		o.room.Wait()
 	}
-	o.append(to, text)
 }
 
-// offer queues a text unless a whole backlog is queued, and reports whether it did.
-func (o *output) offer(to stream, text string) bool {
+// full reports whether a whole backlog is queued.
+func (o *output) full() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.size > backlog {
-		return false
-	}
-	o.append(to, text)
-	return true
+	return o.size > backlog
 }
 
-func (o *output) append(to stream, text string) {
+// put queues a text. It never waits; callers that print much call wait before,
+// or do without when it is full.
+func (o *output) put(to stream, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.err != nil || o.ended || text == "" {
 		return
 	}

@@ -11,6 +11,7 @@ const (
 	rateBytes = 4 << 20
 	rateMax   = 2 * time.Minute
 	rateFirst = 2 * time.Second // no rate before
+	rateLull  = 3 * time.Second // a pause that does not count
 )
 
 // rate estimates bytes per second on a clock that stands while the link is down.
@@ -49,7 +50,8 @@ func (r *rate) perSecond(at time.Duration) (float64, bool) {
 		return 0, false
 	}
 	first, last := r.samples[0], r.samples[len(r.samples)-1]
-	span := at - first.at
+	// Bytes come in steps: what came is not thought less of at once.
+	span := max(last.at, at-rateLull) - first.at
 	if span < rateFirst || last.bytes <= first.bytes {
 		return 0, false
 	}

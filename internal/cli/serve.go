@@ -273,19 +273,20 @@ func (p *servePrinter) warn(e event.Warn) {
 func (p *servePrinter) offer(to stream, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.out.full() {
+		p.dropped++
+		return
+	}
 	if p.dropped > 0 {
 		gap := event.Warn{Text: plural(p.dropped, "line was", "lines were") + " dropped, the reader is slow"}
 		line := (&lines{}).warning(gap)
 		if p.o.JSON {
 			line = string(jsonLine(jsonWarning{jsonHead: head("warning"), Text: gap.Text}))
 		}
-		text = line + text
-	}
-	if p.out.offer(to, text) {
 		p.dropped = 0
-	} else {
-		p.dropped++
+		p.out.put(to, line)
 	}
+	p.out.put(to, text)
 }
 
 func (p *servePrinter) close() error { return p.out.close() }

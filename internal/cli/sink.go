@@ -28,7 +28,7 @@ type sink struct {
 	stop chan struct{}
 	done chan struct{}
 
-	mu     sync.Mutex
+	mu     sync.Mutex // never held while output is written
 	st     *state
 	p      printer
 	closed bool
@@ -61,6 +61,7 @@ func (s *sink) run(pace time.Duration) {
 // handle is the event.Func. It waits only where a reader of the output has
 // stopped and a whole backlog is queued.
 func (s *sink) handle(e event.Event) {
+	s.out.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || e == nil {
@@ -107,12 +108,9 @@ func (a *app) show(o showOptions) *sink {
 	live := &livePrinter{lines: base, width: a.env.Width, shared: a.stdoutTTY}
 	s := newSink(out, live, 200*time.Millisecond)
 	note := func(text string) {
-		// Whoever stops the program must not be made to wait by its output.
-		if !s.mu.TryLock() {
-			return
-		}
+		s.mu.Lock()
 		defer s.mu.Unlock()
-		if !s.closed && out.idle() {
+		if !s.closed {
 			live.talk(text)
 		}
 	}

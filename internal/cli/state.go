@@ -10,7 +10,7 @@ import (
 // quiet times after which the status says that nothing comes.
 const (
 	stallAfter = 5 * time.Second
-	workFresh  = 5 * time.Second // how long a report of work is believed
+	workFresh  = 3 * time.Second // how long a report of work is believed
 )
 
 // state is what the events so far amount to. Nothing in it goes backwards,
@@ -153,7 +153,7 @@ func (s *state) status(now time.Time, loc *time.Location) []segment {
 	perSecond, known, left, ends := s.speed(now)
 	switch {
 	case waiting >= stallAfter:
-		add(7, "nothing new for %s", span(waiting))
+		add(7, "nothing new for %s", lasting(waiting))
 	case known:
 		add(6, "%s/s", human(int64(perSecond)))
 		if ends && p.Done < p.Total {
@@ -169,34 +169,35 @@ func (s *state) status(now time.Time, loc *time.Location) []segment {
 	if p.Retries > 0 {
 		add(3, "%s", plural(p.Retries, "retry", "retries"))
 	}
-	for i := range s.work {
-		if w := s.work[i]; !w.at.IsZero() && now.Sub(w.at) < workFresh {
-			add(5, "%s", w.text())
-		}
+	if w := s.latest(); !w.at.IsZero() && now.Sub(w.at) < workFresh {
+		add(5, "%s", w.text())
 	}
 	return segs
 }
 
+// latest is the work that was reported last, on either side.
+func (s *state) latest() work {
+	if s.work[1].at.Before(s.work[0].at) {
+		return s.work[0]
+	}
+	return s.work[1]
+}
+
 // workStatus describes a moment in which no payload is known of yet.
 func (s *state) workStatus(now time.Time) []segment {
-	var segs []segment
-	for i := range s.work {
-		if w := s.work[i]; !w.at.IsZero() {
-			segs = append(segs, segment{w.text(), 5 + i})
-		}
-	}
-	if len(segs) == 0 {
-		segs = append(segs, segment{"starting", 5})
+	segs := []segment{{"starting", 5}}
+	if w := s.latest(); !w.at.IsZero() {
+		segs[0].text = w.text()
 	}
 	if waiting := now.Sub(s.moved); waiting >= stallAfter {
-		segs = append(segs, segment{"nothing new for " + span(waiting), 7})
+		segs = append(segs, segment{"nothing new for " + lasting(waiting), 7})
 	}
 	return segs
 }
 
 // linkText says that the link is down, since when, why, and until when it is waited for.
 func (s *state) linkText(now time.Time, loc *time.Location) string {
-	text := "link down " + span(now.Sub(s.downAt))
+	text := "link down " + lasting(now.Sub(s.downAt))
 	if s.link.Cause != "" {
 		text += " (" + printable(s.link.Cause) + ")"
 	}

@@ -151,6 +151,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d h %d min", sec/3600, sec/60%60)
 }
 
+// lasting formats a time that goes on, for a line that is redrawn: whole seconds.
+func lasting(d time.Duration) string {
+	if d = d.Truncate(time.Second); d < 10*time.Second {
+		return fmt.Sprintf("%d s", max(d, 0)/time.Second)
+	}
+	return span(d)
+}
+
 // moment formats a point in time as a person near it would say it.
 func moment(t, now time.Time, loc *time.Location) string {
 	t, now = t.In(loc), now.In(loc)

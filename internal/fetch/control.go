@@ -20,7 +20,8 @@ const regrow = 10 * time.Second
 // and then raised one at a time.
 type fixed struct {
 	most, n int
-	changed time.Duration
+	halved  time.Duration
+	changed time.Duration // grown, or overloaded
 }
 
 func newFixed(n int) *fixed { return &fixed{most: n, n: n} }
@@ -35,8 +36,9 @@ func (f *fixed) lanes(now time.Duration) int {
 
 func (f *fixed) overloaded(now time.Duration) {
 	// A burst of refusals is one event.
-	if f.n == f.most || now-f.changed >= time.Second {
+	if f.halved == 0 || now-f.halved >= time.Second {
 		f.n = max(1, f.n/2)
+		f.halved = max(now, 1)
 	}
 	f.changed = now
 }

@@ -117,7 +117,7 @@ func (p *Pool) dialed(conn Lane, err error, limit time.Duration) {
 	}
 	if p.err != nil {
 		if err == nil {
-			p.wg.Go(func() { conn.Close(errors.New("no longer needed")) })
+			p.wg.Go(func() { conn.Close(errUnneeded) })
 		}
 		return
 	}

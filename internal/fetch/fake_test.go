@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -53,10 +54,11 @@ type fakeLane struct {
 	in, out  int64
 	active   int
 	last     time.Time
-	silent   bool // yields nothing, does not end
-	blocks   int  // sent on it
-	maxRun   int  // most requests at a time
-	rate     float64
+	silent   bool    // yields nothing, does not end
+	blocks   int     // sent on it
+	maxRun   int     // most requests at a time
+	rate     float64 // of its own, in bytes per second
+	free     time.Time
 	dripping bool // bytes arrive, blocks never do
 	wrong    bool
 	extra    bool
@@ -125,6 +127,18 @@ func (n *network) setDown(down bool) {
 	}
 }
 
+func (n *network) dialled() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dials
+}
+
+func (n *network) all() []*fakeLane {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.lanes)
+}
+
 // up returns the lanes that have not ended.
 func (n *network) up() (ls []*fakeLane) {
 	n.mu.Lock()
@@ -143,7 +157,11 @@ func (n *network) reserve(l *fakeLane, size float64) time.Duration {
 	defer n.mu.Unlock()
 	rate, now := n.rate, time.Now()
 	if l.rate > 0 {
-		return time.Duration(size / l.rate * float64(time.Second))
+		if l.free.Before(now) {
+			l.free = now
+		}
+		l.free = l.free.Add(time.Duration(size / l.rate * float64(time.Second)))
+		return l.free.Sub(now)
 	}
 	if rate == 0 {
 		return 0
@@ -223,8 +241,14 @@ func (l *fakeLane) Get(ctx context.Context, r Request, block func(int, []byte) e
 		b := data[i*digest.BlockSize:]
 		b = b[:min(len(b), digest.BlockSize)]
 		wire := float64(len(b)) * l.net.weight
-		if err := l.wait(ctx, l.net.reserve(l, wire)); err != nil {
-			return err
+		quantum := wire
+		if l.net.rate > 0 && l.net.rate < 100e3 {
+			quantum = 4 << 10 // streams share a thin link piece by piece
+		}
+		for left := wire; left > 0; left -= quantum {
+			if err := l.wait(ctx, l.net.reserve(l, min(quantum, left))); err != nil {
+				return err
+			}
 		}
 		l.mu.Lock()
 		l.in += int64(wire)
@@ -339,7 +363,7 @@ type result struct {
 }
 
 func newBench(t *testing.T, n *network, cfg Config) *bench {
-	b := &bench{t: t, net: n, ran: make(chan error, 1), rnd: rand.New(rand.NewPCG(1, 2))}
+	b := &bench{t: t, net: n, ran: make(chan error, 1), rnd: newBenchRand()}
 	next := cfg.Events
 	cfg.Events = func(e event.Event) {
 		b.mu.Lock()
@@ -362,6 +386,8 @@ func newBench(t *testing.T, n *network, cfg Config) *bench {
 	return b
 }
 
+func newBenchRand() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+
 // object makes content that the server has.
 func (b *bench) object(size int) ([]byte, digest.Object) {
 	data := make([]byte, size)
@@ -379,6 +405,18 @@ func (b *bench) object(size int) ([]byte, digest.Object) {
 	b.net.content[o.ID] = data
 	b.net.mu.Unlock()
 	return data, o
+}
+
+func (b *bench) linked() []event.Link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.links)
+}
+
+func (b *bench) said() []event.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.events)
 }
 
 func (b *bench) task(data []byte, o digest.Object, have []bool) Task {

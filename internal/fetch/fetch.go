@@ -99,7 +99,7 @@ type Task struct {
 type Config struct {
 	Lanes          int           // connections at most; 4
 	InFlight       int           // requests of 64 KiB and more in flight on a lane; 8
-	Timeout        time.Duration // end when no verified byte arrives for so long; 0 is for ever
+	Timeout        time.Duration // end when no verified byte arrives for so long, holds not counted; 0 is for ever
 	ConnectTimeout time.Duration // end when the address has never answered for so long; 0 is for ever
 	Deadline       time.Duration // end so long after Run began; 0 is for ever
 	Stall          time.Duration // silence that ends an attempt of Do; 3 s

@@ -272,10 +272,16 @@ func (s stopped) Unwrap() error { return s.error }
 // close ends everything that still runs.
 func (p *Pool) close() error {
 	p.mu.Lock()
-	for len(p.lanes) > 0 {
-		p.closeLane(p.lanes[0], p.err, false)
-	}
 	err := p.err
+	var s stopped
+	ended := errors.As(err, &s)
+	cause := err
+	if ended {
+		cause = errUnneeded
+	}
+	for len(p.lanes) > 0 {
+		p.closeLane(p.lanes[0], cause, false)
+	}
 	p.unlock()
 
 	gone := make(chan struct{})
@@ -294,6 +300,10 @@ func (p *Pool) close() error {
 	for e := p.tasks.Front(); e != nil; e = p.tasks.Front() {
 		t := p.tasks.Remove(e).(*task)
 		t.closed, t.elem = true, nil
+		if t.told {
+			continue
+		}
+		t.told = true
 		if t.err == nil {
 			t.err = err
 		}
@@ -305,8 +315,7 @@ func (p *Pool) close() error {
 	events := p.takeEvents(true)
 	p.unlock()
 	p.say(events)
-	var s stopped
-	if errors.As(err, &s) {
+	if ended {
 		return nil
 	}
 	return err

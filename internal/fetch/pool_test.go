@@ -36,8 +36,8 @@ func TestFillsTheLink(t *testing.T) {
 			if s.Verified != size || s.WireIn < size || s.WireIn > size+size/20 {
 				t.Errorf("RTT %v: %+v", rtt, s)
 			}
-			if s.Retries != 0 || len(b.links) != 0 {
-				t.Errorf("RTT %v: retries %d, links %v on a clean link", rtt, s.Retries, b.links)
+			if s.Retries != 0 || len(b.linked()) != 0 {
+				t.Errorf("RTT %v: retries %d, links %v on a clean link", rtt, s.Retries, b.linked())
 			}
 		})
 	}
@@ -81,21 +81,21 @@ func TestLanesAreDialledLazily(t *testing.T) {
 		b := newBench(t, n, Config{})
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		if n.dials != 0 {
-			t.Errorf("%d dials before anything was wanted", n.dials)
+		if n.dialled() != 0 {
+			t.Errorf("%d dials before anything was wanted", n.dialled())
 		}
 		if err := b.pool.Do(t.Context(), "plan", func(context.Context, Lane, func()) error { return nil }); err != nil {
 			t.Error(err)
 		}
 		b.add(200 << 10)
 		_ = b.pool.Idle(t.Context())
-		if n.dials != 1 {
-			t.Errorf("%d dials for a small job", n.dials)
+		if n.dialled() != 1 {
+			t.Errorf("%d dials for a small job", n.dialled())
 		}
 		b.add(10 << 20)
 		_ = b.pool.Idle(t.Context())
-		if n.dials != 4 {
-			t.Errorf("%d dials for a large job", n.dials)
+		if n.dialled() != 4 {
+			t.Errorf("%d dials for a large job", n.dialled())
 		}
 		time.Sleep(6 * time.Second)
 		if ls := n.up(); len(ls) != 0 {
@@ -309,7 +309,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		}
 		b.finish()
 		warned := 0
-		for _, e := range b.events {
+		for _, e := range b.said() {
 			if w, ok := e.(event.Warn); ok && strings.Contains(w.Text, "overloaded") {
 				warned++
 			}
@@ -352,8 +352,8 @@ func TestBandwidthLimit(t *testing.T) {
 		if rate > 550_000 || rate < 400_000 {
 			t.Errorf("%.0f bytes per second", rate)
 		}
-		if len(b.links) != 0 {
-			t.Errorf("links: %v", b.links)
+		if len(b.linked()) != 0 {
+			t.Errorf("links: %v", b.linked())
 		}
 	})
 }
@@ -378,7 +378,7 @@ func TestProgressIsPaced(t *testing.T) {
 		b.add(10 << 20)
 		b.finish()
 		count, last := 0, event.Progress{}
-		for _, e := range b.events {
+		for _, e := range b.said() {
 			if p, ok := e.(event.Progress); ok {
 				count++
 				if p.WireIn < last.WireIn || p.Done < last.Done || p.Total != 99 {

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"slices"
 	"time"
 )
 
@@ -34,12 +35,16 @@ func (p *Pool) pull(l *lane) bool {
 	switch {
 	case p.err != nil, l.suspect, l.drain, len(p.queue) == 0 && p.requests == 0:
 		return false
-	case p.narrow && p.requests > 0, l.slots > (p.cfg.InFlight-1)*slot:
+	case p.narrow && p.anyBusy(), l.slots > (p.cfg.InFlight-1)*slot:
 		return false
-	case p.out >= p.cfg.MaxOutstanding, !l.pause.IsZero() && time.Now().Before(l.pause):
+	case !l.pause.IsZero() && time.Now().Before(l.pause):
 		return false
 	}
-	room := l.allowed() - l.out
+	free := p.cfg.MaxOutstanding - p.owed()
+	if free <= 0 {
+		return false
+	}
+	room := min(l.allowed()-l.out, free)
 	if room <= 0 {
 		return false
 	}
@@ -56,6 +61,24 @@ func (p *Pool) pull(l *lane) bool {
 	return p.takeOver && (p.steal(l, size) || p.hedge(l, size))
 }
 
+// owed returns the wire bytes that are on their way, but for those that silent
+// lanes owe: a lane that does not answer must not keep the others from work.
+func (p *Pool) owed() int64 {
+	n := p.out
+	for _, l := range p.lanes {
+		if l.suspect {
+			n -= l.out
+		}
+	}
+	return n
+}
+
+// anyBusy reports whether a lane that lives owes blocks.
+func (p *Pool) anyBusy() bool {
+	now := p.clock.now()
+	return slices.ContainsFunc(p.lanes, func(l *lane) bool { return len(l.reqs) > 0 && l.live(now, p.patience) })
+}
+
 // size returns the wire bytes of the next request: a fair part of what is
 // left, so that all lanes end together.
 func (p *Pool) size(l *lane, room int64) int64 {
@@ -63,7 +86,7 @@ func (p *Pool) size(l *lane, room int64) int64 {
 		return 1 // one block
 	}
 	s := (p.queued + p.out) / int64(3*max(1, len(p.lanes))*p.cfg.InFlight)
-	s = min(s, room, l.window/4, p.cfg.MaxOutstanding-p.out)
+	s = min(s, room, l.window/4)
 	if p.cfg.BwLimit > 0 {
 		s = min(s, p.cfg.BwLimit/8)
 	}

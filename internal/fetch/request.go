@@ -139,9 +139,9 @@ func (p *Pool) block(r *request, i int, data []byte) error {
 	hold := p.clock.hold("writing to the disk")
 	p.unlock()
 
-	t.write.Lock()
+	t.write <- struct{}{}
 	err := t.Write(i, data)
-	t.write.Unlock()
+	<-t.write
 
 	p.mu.Lock()
 	defer p.unlock()
@@ -278,15 +278,22 @@ func (p *Pool) finish(t *task, err error) {
 		}
 		p.queue.settle(t)
 	}
-	if t.writing > 0 || t.elem == nil {
+	if t.writing > 0 || t.told {
 		return
 	}
-	p.tasks.Remove(t.elem)
-	t.elem = nil
-	p.bell.ring()
-	if done, err := t.Done, t.err; done != nil {
-		p.post = append(p.post, func() { done(err) })
-	}
+	t.told = true
+	p.post = append(p.post, func() {
+		if t.Done != nil {
+			t.Done(t.err)
+		}
+		p.mu.Lock()
+		defer p.unlock()
+		if t.elem != nil {
+			p.tasks.Remove(t.elem)
+			t.elem = nil
+		}
+		p.bell.ring()
+	})
 }
 
 // permanent reports whether err is not cured by trying again: it has a class,

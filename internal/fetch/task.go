@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"container/list"
 	"math"
-	"sync"
 
 	"github.com/ropeway/ropeway/internal/digest"
 )
@@ -13,7 +12,7 @@ import (
 // block's state count the requests that have it outstanding.
 const written = 255
 
-// task is the state of a Task. The pool's mutex guards all but write.
+// task is the state of a Task. The pool's mutex guards it.
 type task struct {
 	Task
 	seq     int64
@@ -26,14 +25,15 @@ type task struct {
 	writing int           // calls of Write that run
 	bad     map[int]bool  // blocks that have arrived wrong once
 	reqs    map[*request]struct{}
-	closed  bool  // no more blocks are taken
-	err     error // for Done
-	write   sync.Mutex
+	closed  bool          // no more blocks are taken
+	told    bool          // Done is called
+	err     error         // for Done
+	write   chan struct{} // holds a token while Write runs
 }
 
 func newTask(in Task) *task {
 	n := in.Object.NumBlocks()
-	t := &task{Task: in, index: -1, state: make([]uint8, n), reqs: map[*request]struct{}{}}
+	t := &task{Task: in, index: -1, state: make([]uint8, n), reqs: map[*request]struct{}{}, write: make(chan struct{}, 1)}
 	if !(t.Weight > 0) || math.IsInf(t.Weight, 1) {
 		t.Weight = 1
 	}

@@ -28,6 +28,7 @@ var (
 	errStraggle = errors.New("far slower than the other lanes")
 	errIdle     = errors.New("idle")
 	errFewer    = errors.New("fewer lanes are wanted")
+	errUnneeded = errors.New("no longer needed")
 	errSlept    = errors.New("the machine was asleep")
 )
 
@@ -281,24 +282,25 @@ func (p *Pool) ends(now time.Duration) {
 	if !p.wanted() {
 		return
 	}
-	again := fmt.Sprintf("what is verified (%d bytes by this run) is kept: run the same command again to continue", p.done)
+	kept := fmt.Sprintf("%d verified bytes are kept", p.done)
 	cause := "no answer"
 	if p.cause != nil {
 		cause = p.cause.Error()
 	}
 	if d := p.cfg.ConnectTimeout; d > 0 && !p.dial.answered && now-p.dial.since >= d {
-		p.fail(fault.New(fault.Network, "check the address, the port and the firewalls between; "+again,
+		p.fail(fault.New(fault.Network, "check the address, the port and the firewalls between",
 			"no connection to the server within %v: %s", d, cause))
 		return
 	}
 	if d := p.cfg.Timeout; d > 0 && now-p.good >= d {
-		p.fail(fault.New(fault.Network, again, "no verified byte for %v: %s; %s", d, cause, again))
+		p.fail(fault.New(fault.Network, hintAgain, "no verified byte for %v: %s; %s", d, cause, kept))
 	}
 }
 
+const hintAgain = "run the same command again: it continues from what is kept"
+
 func (p *Pool) endsAtDeadline() error {
-	return fault.New(fault.Limit, "run the same command again to continue",
-		"the job did not end within %v; what is verified (%d bytes by this run) is kept", p.cfg.Deadline, p.done)
+	return fault.New(fault.Limit, hintAgain, "the job did not end within %v; %d verified bytes are kept", p.cfg.Deadline, p.done)
 }
 
 // giveUp returns when the pool ends if nothing changes; zero for never.

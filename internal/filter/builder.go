@@ -145,7 +145,7 @@ func checkPattern(p string) error {
 	case len(p) > MaxPattern:
 		return fmt.Errorf("pattern of %d bytes, at most %d are possible", len(p), MaxPattern)
 	case slices.Contains([]byte(p), 0):
-		return fmt.Errorf("pattern %q contains a NUL byte", p)
+		return fmt.Errorf("pattern %.200q contains a NUL byte", p)
 	}
 	return nil
 }

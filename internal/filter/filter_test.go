@@ -337,11 +337,11 @@ func TestNil(t *testing.T) {
 }
 
 func TestAbsolute(t *testing.T) {
-	rules := []string{"-/ /srv/data/a", "-/ data/b", "-/ plain", "-/ **/data/c", "-/ ta/d**", "- /srv"}
+	rules := []string{"-/ /srv/data/a", "-/ data/b", "-/ plain", "-/ **/data/c", "-/ ta/d**", "-/ **/srv/data/e", "- /srv"}
 	s := build(t, rules...).At("/srv/data/")
 	for path, want := range map[string]bool{
 		"a": true, "x/a": false, "b": true, "x/b": false, "x/data/b": true, "plain": true, "x/plain": true,
-		"c": true, "x/c": false, "x/data/c": true, "d1": false, "ta/d1": true, "srv": true,
+		"c": true, "x/c": false, "x/data/c": true, "d1": false, "ta/d1": true, "e": false, "srv": true,
 	} {
 		if got := s.Hidden(path, false); got != want {
 			t.Errorf("%q below /srv/data: %v", path, got)

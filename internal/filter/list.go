@@ -15,17 +15,30 @@ const (
 	above                     // leads to a listed path
 )
 
+// maxIndexWork bounds the bytes of rules times the bytes of paths that index
+// compares; the rules and paths may be a peer's.
+const maxIndexWork = 1 << 30
+
 // index notes for every listed path which directories lead to it. A path that
 // the rules hide has none; where that depends on whether it is a directory,
-// which is not known here, it counts as not hidden.
+// which is not known here, it counts as not hidden. So do all paths if finding
+// out took too long: the price is a directory without contents.
 func (s *Set) index(paths map[string]place) {
 	s.only = make(map[string]place, len(paths))
+	var ruleBytes, pathBytes int64
+	for i := range s.rules {
+		ruleBytes += int64(len(s.rules[i].pattern)) + 8
+	}
+	for path := range paths {
+		pathBytes += int64(len(path)) + 8
+	}
+	judge := ruleBytes*pathBytes <= maxIndexWork
 	for path, at := range paths {
 		if at &= listed | shallow | deep; at == 0 {
 			continue
 		}
 		s.only[path] |= at
-		if s.denies(path, true, sender) && (at&shallow != 0 || s.denies(path, false, sender)) {
+		if judge && s.denies(path, true, sender) && (at&shallow != 0 || s.denies(path, false, sender)) {
 			continue
 		}
 		for path != "" {
@@ -64,27 +77,24 @@ func cleanListed(line string) (path string, contents bool, err error) {
 		return "", false, fmt.Errorf("path of %d bytes, at most %d are possible", len(line), MaxPattern)
 	}
 	if strings.IndexByte(line, 0) >= 0 {
-		return "", false, fmt.Errorf("path %q contains a NUL byte", line)
+		return "", false, fmt.Errorf("path %.200q contains a NUL byte", line)
 	}
 	var kept []string
-	inner := false // a "." between names
+	dot := false // behind a name came a "."
 	for name := range strings.SplitSeq(line, "/") {
+		if dot {
+			return "", false, fmt.Errorf("path %.200q moves the root of the transfer by %q, which is not supported", line, "/./")
+		}
 		switch contents = true; name {
 		case "":
 		case ".":
-			inner = len(kept) > 0
+			dot = len(kept) > 0
 		case "..":
-			return "", false, fmt.Errorf("path %q leaves its directory by %q", line, "..")
+			return "", false, fmt.Errorf("path %.200q leaves its directory by %q", line, name)
 		default:
-			if inner {
-				return "", false, fmt.Errorf("path %q moves the root of the transfer by %q, which is not supported", line, "/./")
-			}
 			contents = false
 			kept = append(kept, name)
 		}
-	}
-	if inner && strings.HasSuffix(line, "/") {
-		return "", false, fmt.Errorf("path %q moves the root of the transfer by %q, which is not supported", line, "/./")
 	}
 	return strings.Join(kept, "/"), contents, nil
 }

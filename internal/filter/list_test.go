@@ -82,7 +82,7 @@ func TestOnlyProtects(t *testing.T) {
 }
 
 func TestRefusedPaths(t *testing.T) {
-	for _, line := range []string{"..", "../a", "a/..", "a/../b", "a/./b", "a/.//", "a\x00b", strings.Repeat("x", MaxPattern+1)} {
+	for _, line := range []string{"..", "../a", "a/..", "a/../b", "a/./b", "a/.//", "a/./", "a/./.", "a\x00b", strings.Repeat("x", MaxPattern+1)} {
 		var b Builder
 		if err := b.Only(strings.NewReader(line), "list", false); fault.ClassOf(err) != fault.Usage {
 			t.Errorf("%.20q: error %v", line, err)

@@ -20,9 +20,9 @@ func (b *Builder) merge(name string, self bool, m, from source) error {
 	case name == "":
 		return from.refuse("", "merge rule without the name of a file")
 	case b.Open == nil:
-		return from.refuse("", "merge of %q: rule files can not be read here", name)
+		return from.refuse("", "merge of %.200q: rule files can not be read here", name)
 	case m.depth > maxMerge:
-		return from.refuse("", "merge of %q: more than %d files merge each other", name, maxMerge)
+		return from.refuse("", "merge of %.200q: more than %d files merge each other", name, maxMerge)
 	}
 	if self {
 		if err := b.add(0, name[strings.LastIndexByte(name, '/')+1:], from); err != nil {
@@ -31,7 +31,7 @@ func (b *Builder) merge(name string, self bool, m, from source) error {
 	}
 	r, err := b.Open(name)
 	if err != nil {
-		return fault.Wrap(fault.Usage, err, "", "%s: merge of %q", from.at(), name)
+		return fault.Wrap(fault.Usage, err, "", "%s: merge of %.200q", from.at(), name)
 	}
 	defer r.Close()
 	return b.read(r, name, m)

@@ -105,7 +105,7 @@ func (b *Builder) fullRule(text string, from source) error {
 	switch letter {
 	case '!':
 		if rest != "" {
-			return from.refuse("", "%q must stand alone, it drops all rules", text)
+			return from.refuse("", "%.200q must stand alone, it drops all rules", text)
 		}
 		b.specs = nil
 		return nil
@@ -122,10 +122,10 @@ func (b *Builder) fullRule(text string, from source) error {
 		f, own = f|include, receiver
 	case ':':
 		return from.refuse("put the rules into one file and name it with a merge rule",
-			"%q: rule files inside the tree (dir-merge) are not supported", text)
+			"%.200q: rule files inside the tree (dir-merge) are not supported", text)
 	default:
 		return from.refuse("a rule begins with - or + and a space, or with a name such as hide, protect or merge",
-			"%q is not a rule", text)
+			"%.200q is not a rule", text)
 	}
 
 	m := source{depth: from.depth + 1} // for merge rules: how to read the file
@@ -170,16 +170,16 @@ func (b *Builder) fullRule(text string, from source) error {
 			ok = merge
 			m.words = true
 		case 'x':
-			return from.refuse("", "%q: rules for extended attributes are not supported", text)
+			return from.refuse("", "%.200q: rules for extended attributes are not supported", text)
 		default:
 			ok = false
 		}
 		if !ok {
-			return from.refuse("", "%q: a rule of this kind can not have the modifier %q", text, modifiers[i])
+			return from.refuse("", "%.200q: a rule of this kind can not have the modifier %q", text, modifiers[i])
 		}
 	}
 	if own != 0 && from.flags&sides != 0 {
-		return from.refuse("", "%q names a side, but so does the merge rule that read this file", text)
+		return from.refuse("", "%.200q names a side, but so does the merge rule that read this file", text)
 	}
 	f |= own | from.flags&sides
 
@@ -192,7 +192,7 @@ func (b *Builder) fullRule(text string, from source) error {
 		return b.merge(pattern, self, m, from)
 	case cvs:
 		if pattern != "" {
-			return from.refuse("", "%q: the modifier C stands for a fixed list and takes no pattern", text)
+			return from.refuse("", "%.200q: the modifier C stands for a fixed list and takes no pattern", text)
 		}
 		for p := range strings.FieldsSeq(cvsPatterns) {
 			if err := b.add(f|perishable, p, from); err != nil {

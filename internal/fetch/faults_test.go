@@ -1,0 +1,638 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ropeway/ropeway/internal/digest"
+	"github.com/ropeway/ropeway/internal/event"
+	"github.com/ropeway/ropeway/internal/fault"
+)
+
+func TestResetOfOneLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 12.5e6)
+		b := newBench(t, n, Config{})
+		for range 20 {
+			b.add(1 << 20)
+		}
+		time.Sleep(500 * ms)
+		victim := n.up()[1]
+		b.pool.mu.Lock()
+		var owed int64
+		for _, l := range b.pool.lanes {
+			if l.conn == Lane(victim) {
+				owed = l.out
+			}
+		}
+		b.pool.mu.Unlock()
+		dials := n.dialled()
+		victim.Close(errReset)
+		time.Sleep(3*40*ms + 250*ms)
+		if n.dialled() != dials+1 || len(n.up()) != 4 {
+			t.Errorf("%d new dials, %d lanes up", n.dialled()-dials, len(n.up()))
+		}
+		b.finish()
+		// What had left the server before the reset was sent in vain; the rest of
+		// the duplicates is the tail's.
+		if twice := n.resent(); int64(twice)*digest.BlockSize > owed+tailMin {
+			t.Errorf("%d blocks were sent twice, %d bytes were owed", twice, owed)
+		}
+		if len(b.linked()) != 0 {
+			t.Errorf("links: %v", b.linked())
+		}
+	})
+}
+
+func TestEveryLaneIsResetOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 12.5e6)
+		n.onLane = func(_ int, l *fakeLane) { l.resetAt = 5 << 20 / digest.BlockSize }
+		b := newBench(t, n, Config{})
+		start := time.Now()
+		for range 100 {
+			b.add(1 << 20)
+		}
+		b.finish()
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if s := b.pool.Stats(); s.Retries == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestAllLanesAreForgotten(t *testing.T) {
+	for _, rtt := range []time.Duration{5 * ms, 40 * ms, 250 * ms} {
+		for _, lanes := range []int{1, 4, 16} {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(rtt, 12.5e6)
+				b := newBench(t, n, Config{Lanes: lanes})
+				for range 60 {
+					b.add(1 << 20)
+				}
+				time.Sleep(3 * time.Second)
+				n.drop()
+				at := b.mark()
+				b.finish()
+				if d := b.firstAfter().Sub(at); d > 4*time.Second {
+					t.Errorf("RTT %v, %d lanes: first byte after %v", rtt, lanes, d)
+				}
+			})
+		}
+	}
+}
+
+func TestBlackout(t *testing.T) {
+	for _, long := range []time.Duration{5, 20, 70, 300} {
+		for _, rtt := range []time.Duration{10 * ms, 100 * ms, 300 * ms} {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(rtt, 5e6)
+				b := newBench(t, n, Config{Timeout: 15 * time.Minute})
+				for range 40 {
+					b.add(1 << 20)
+				}
+				time.Sleep(4 * time.Second)
+				n.setDown(true)
+				went := time.Now()
+				dials := n.dialled()
+				time.Sleep(long * time.Second)
+				tried := n.dialled() - dials
+				n.setDown(false)
+				at := b.mark()
+				b.finish()
+				if d := b.firstAfter().Sub(at); d > 2*time.Second+3*rtt {
+					t.Errorf("%d s, RTT %v: first byte after %v", long, rtt, d)
+				}
+				if tried > int(long)*13/10+4 {
+					t.Errorf("%d s: %d dials", long, tried)
+				}
+				if len(b.linked()) != 2 || b.linked()[0].Up || !b.linked()[1].Up || b.linked()[1].Resumed == 0 {
+					t.Fatalf("links: %+v", b.linked())
+				}
+				if d := b.linked()[0].GiveUp.Sub(b.linked()[0].Since); d != 15*time.Minute {
+					t.Errorf("gives up %v after the link went down", d)
+				}
+				if d := went.Sub(b.linked()[0].Since).Abs(); d > time.Second {
+					t.Errorf("the link is said to be down since %v off", d)
+				}
+				down := b.pool.Stats().LinkDown
+				if want := long * time.Second; down < want || down > want+4*time.Second+3*rtt {
+					t.Errorf("%d s: LinkDown %v", long, down)
+				}
+			})
+		}
+	}
+}
+
+func TestServerRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(20*ms, 5e6)
+		b := newBench(t, n, Config{Timeout: time.Hour})
+		for range 40 {
+			b.add(1 << 20)
+		}
+		time.Sleep(2 * time.Second)
+		back := time.Now().Add(40 * time.Second)
+		n.onDial = func(int) error {
+			if time.Now().Before(back) {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		for _, l := range n.up() {
+			l.Close(errReset)
+		}
+		dials := n.dialled()
+		time.Sleep(time.Until(back))
+		if d := n.dialled() - dials; d > 80 {
+			t.Errorf("%d dials in 40 s", d)
+		}
+		at := b.mark()
+		b.finish()
+		if d := b.firstAfter().Sub(at); d > 3*time.Second {
+			t.Errorf("first byte after %v", d)
+		}
+		if len(b.linked()) != 2 || !strings.Contains(b.linked()[0].Cause, "refused") {
+			t.Errorf("links: %+v", b.linked())
+		}
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(20*ms, 1e6)
+		b := newBench(t, n, Config{Timeout: 15 * time.Minute, ConnectTimeout: time.Minute})
+		b.add(10 << 20)
+		time.Sleep(5 * time.Second)
+		n.setDown(true)
+		start := time.Now()
+		err := b.ends()
+		if fault.ClassOf(err) != fault.Network {
+			t.Fatalf("ended with %v", err)
+		}
+		for _, want := range []string{"no verified byte for 15m0s: no answer", fmt.Sprintf("%d verified bytes are kept", b.pool.Stats().Verified)} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q does not say %q", err, want)
+			}
+		}
+		if h := fault.HintOf(err); !strings.Contains(h, "run the same command again") {
+			t.Errorf("hint %q", h)
+		}
+		if d := time.Since(start); d < 15*time.Minute || d > 15*time.Minute+time.Second {
+			t.Errorf("ended after %v", d)
+		}
+		if len(b.linked()) != 1 || b.linked()[0].GiveUp.Sub(time.Now()).Abs() > time.Second {
+			t.Errorf("links %+v, ended %v", b.linked(), time.Now())
+		}
+		if err := b.pool.Do(t.Context(), "x", nil); fault.ClassOf(err) != fault.Network {
+			t.Errorf("Do after the end: %v", err)
+		}
+		if err := b.pool.Idle(t.Context()); fault.ClassOf(err) != fault.Network {
+			t.Errorf("Idle after the end: %v", err)
+		}
+	})
+}
+
+func TestForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(20*ms, 1e6)
+		b := newBench(t, n, Config{})
+		b.add(5 << 20)
+		time.Sleep(2 * time.Second)
+		n.setDown(true)
+		time.Sleep(3 * time.Hour)
+		n.setDown(false)
+		b.finish()
+		if !b.linked()[0].GiveUp.IsZero() {
+			t.Errorf("gives up at %v", b.linked()[0].GiveUp)
+		}
+	})
+}
+
+func TestConnectTimeout(t *testing.T) {
+	for name, refused := range map[string]bool{"silence": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(20*ms, 1e6)
+				n.down = true
+				if refused {
+					n.onDial = func(int) error { return errors.New("connection refused") }
+				}
+				b := newBench(t, n, Config{Timeout: 15 * time.Minute, ConnectTimeout: time.Minute})
+				start := time.Now()
+				err := b.pool.Do(t.Context(), "plan", func(context.Context, Lane, func()) error { return nil })
+				if fault.ClassOf(err) != fault.Network || !strings.Contains(err.Error(), "no connection to the server within 1m0s") {
+					t.Errorf("Do: %v", err)
+				}
+				if refused != strings.Contains(err.Error(), "refused") {
+					t.Errorf("cause: %v", err)
+				}
+				if d := time.Since(start); d < time.Minute || d > 61*time.Second {
+					t.Errorf("ended after %v", d)
+				}
+				if err2 := b.ends(); !errors.Is(err2, err) {
+					t.Errorf("Run: %v", err2)
+				}
+				if len(b.linked()) != 1 || n.dialled() > 90 || n.dialled() < 40 {
+					t.Errorf("%d dials, links %+v", n.dialled(), b.linked())
+				}
+			})
+		})
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newNetwork(20*ms, 1e5), Config{Deadline: time.Minute})
+		defer b.pool.Hold("a hold does not stop the deadline")()
+		b.add(50 << 20)
+		start := time.Now()
+		err := b.ends()
+		if fault.ClassOf(err) != fault.Limit || time.Since(start) != time.Minute {
+			t.Errorf("ended with %v after %v", err, time.Since(start))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // nothing is wanted, nothing ticks
+		b := newBench(t, newNetwork(20*ms, 1e5), Config{Deadline: time.Hour})
+		if err := b.ends(); fault.ClassOf(err) != fault.Limit {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+// TestSilentLane checks the soft and the hard limit of one lane among others.
+func TestSilentLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 2e6)
+		n.onLane = func(k int, l *fakeLane) {
+			if k == 2 {
+				l.silentAt = 10
+			}
+		}
+		b := newBench(t, n, Config{})
+		start := time.Now()
+		for range 6 {
+			b.add(1 << 20)
+		}
+		_ = b.pool.Idle(t.Context())
+		if took := time.Since(start); took > 7*time.Second {
+			t.Errorf("the work of a silent lane was not stolen: %v", took)
+		}
+		for range 30 {
+			b.add(1 << 20)
+		}
+		b.finish()
+		silent := 0
+		for _, e := range b.said() {
+			if l, ok := e.(event.Lane); ok && !l.Open && l.Cause == errSilent.Error() {
+				silent++
+			}
+		}
+		if silent != 1 || len(n.all()) < 5 {
+			t.Errorf("%d lanes were closed for silence, %d in all", silent, len(n.all()))
+		}
+		if len(b.linked()) != 0 {
+			t.Errorf("links: %v", b.linked())
+		}
+	})
+}
+
+func TestStragglerIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 4e6)
+		n.onLane = func(k int, l *fakeLane) {
+			if k == 3 {
+				l.rate = 70e3 // a block a second: never silent
+			}
+		}
+		b := newBench(t, n, Config{})
+		for range 100 {
+			b.add(1 << 20)
+		}
+		time.Sleep(18 * time.Second)
+		if !isDone(n.all()[2]) || len(n.up()) != 4 {
+			t.Errorf("the slow lane is still up, or was not replaced: %d up", len(n.up()))
+		}
+		b.finish()
+	})
+}
+
+func TestHalfSpeedLaneIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 4e6)
+		n.onLane = func(k int, l *fakeLane) {
+			if k == 3 {
+				l.rate = 500e3
+			}
+		}
+		b := newBench(t, n, Config{})
+		for range 100 {
+			b.add(1 << 20)
+		}
+		b.finish()
+		if len(n.all()) != 4 {
+			t.Errorf("%d lanes were dialled", len(n.all()))
+		}
+	})
+}
+
+func TestThinLinkMakesProgress(t *testing.T) {
+	for _, rate := range []float64{30e3, 6e3, 1e3} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNetwork(600*ms, rate)
+			b := newBench(t, n, Config{Timeout: 15 * time.Minute})
+			const size = 1 << 20
+			start := time.Now()
+			b.add(size)
+			b.finish()
+			ideal := time.Duration(size / rate * float64(time.Second))
+			if took := time.Since(start); took > ideal*3/2+10*time.Minute {
+				t.Errorf("%.0f B/s: took %v, ideal %v", rate, took, ideal)
+			}
+		})
+	}
+}
+
+func TestDrippingLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // one of four
+		n := newNetwork(40*ms, 1e6)
+		n.onLane = func(k int, l *fakeLane) { l.dripping = k == 1 }
+		b := newBench(t, n, Config{})
+		start := time.Now()
+		for range 60 {
+			b.add(1 << 20)
+		}
+		time.Sleep(patienceMin + 2*time.Second)
+		if !isDone(n.all()[0]) {
+			t.Error("the dripping lane is still up")
+		}
+		b.finish()
+		if d := time.Since(start); d > 75*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // all: the timeout ends it
+		n := newNetwork(40*ms, 1e6)
+		n.onLane = func(_ int, l *fakeLane) { l.dripping = true }
+		b := newBench(t, n, Config{Timeout: 15 * time.Minute, ConnectTimeout: time.Minute})
+		start := time.Now()
+		b.add(1 << 20)
+		if err := b.ends(); fault.ClassOf(err) != fault.Network || !strings.Contains(err.Error(), "15m0s") {
+			t.Errorf("ended with %v", err)
+		}
+		if d := time.Since(start); d > 15*time.Minute+time.Second {
+			t.Errorf("ended after %v", d)
+		}
+	})
+}
+
+func TestLyingLanes(t *testing.T) {
+	for name, shape := range map[string]func(l *fakeLane){
+		"wrong":   func(l *fakeLane) { l.wrong = true },
+		"extra":   func(l *fakeLane) { l.extra = true },
+		"short":   func(l *fakeLane) { l.short = true },
+		"reorder": func(l *fakeLane) { l.reorder = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // one lane lies
+				n := newNetwork(40*ms, 2e6)
+				n.onLane = func(k int, l *fakeLane) {
+					if k == 2 {
+						shape(l)
+					}
+				}
+				b := newBench(t, n, Config{Timeout: time.Hour})
+				for range 5 {
+					b.add(3 << 20)
+				}
+				b.finish()
+			})
+		})
+	}
+}
+
+func TestWrongTwiceIsFatal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 2e6)
+		n.onLane = func(_ int, l *fakeLane) { l.wrong = true }
+		b := newBench(t, n, Config{Timeout: time.Hour})
+		b.add(3 << 20)
+		err := b.ends()
+		if fault.ClassOf(err) != fault.Integrity || !strings.Contains(err.Error(), b.tasks[0].obj.ID.String()) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+// TestEmptyAnswers checks that a server that answers with nothing, at once, is
+// not asked in a tight loop, and that the timeout ends it.
+func TestEmptyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(0, 0)
+		n.onGet = func(*fakeLane, Request) error { return errors.New("500") }
+		b := newBench(t, n, Config{Timeout: 15 * time.Minute})
+		b.add(3 << 20)
+		if err := b.ends(); fault.ClassOf(err) != fault.Network || !strings.Contains(err.Error(), "500") {
+			t.Errorf("ended with %v", err)
+		}
+		if n.asked > 20_000 || n.dialled() > 2_000 {
+			t.Errorf("%d requests, %d dials in 15 minutes", n.asked, n.dialled())
+		}
+	})
+}
+
+func TestHoldStopsTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 1e6)
+		b := newBench(t, n, Config{Timeout: time.Minute})
+		b.add(5 << 20)
+		time.Sleep(2 * time.Second)
+		n.drop()
+		release := b.pool.Hold("hashing old.bin")
+		second := b.pool.Hold("hashing new.bin")
+		time.Sleep(10 * time.Minute)
+		if len(b.linked()) != 0 || len(n.up()) != 4 {
+			t.Errorf("links %v, %d lanes up during a hold", b.linked(), len(n.up()))
+		}
+		said := false
+		for _, e := range b.said() {
+			w, ok := e.(event.Warn)
+			said = said || ok && strings.Contains(w.Text, "hashing old.bin")
+		}
+		if !said {
+			t.Error("the hold was not named")
+		}
+		release()
+		release()
+		second()
+		at := b.mark()
+		b.finish()
+		if d := b.firstAfter().Sub(at); d > 4*time.Second {
+			t.Errorf("first byte %v after the hold", d)
+		}
+	})
+}
+
+func TestSlowDiskIsNotASlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 10e6)
+		b := newBench(t, n, Config{Timeout: 10 * time.Second})
+		b.slow = 15 * time.Second // longer than any limit
+		for range 3 {
+			b.add(1 << 20)
+		}
+		b.finish()
+		if len(n.all()) != 4 || len(b.linked()) != 0 {
+			t.Errorf("%d lanes, links %v", len(n.all()), b.linked())
+		}
+	})
+}
+
+func TestClockGap(t *testing.T) {
+	base := time.Now()
+	for _, c := range []struct{ late, want, counted time.Duration }{
+		{100 * ms, 0, 0}, {10 * time.Second, 0, 0}, {time.Hour, time.Hour - maxTick, time.Hour - maxTick},
+	} {
+		if s, k := gap(base, base.Add(c.late)); s != c.want || k != c.counted {
+			t.Errorf("%v late: gap %v, counted %v", c.late, s, k)
+		}
+	}
+	// The monotonic clock stood still.
+	if s, k := gap(base.Round(0), base.Add(time.Hour)); s == 0 || k == 0 {
+		t.Errorf("wall clock alone: %v, %v", s, k)
+	}
+
+	// A subscriber that blocks the supervisor for an hour stands for a machine
+	// that sleeps.
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 1e6)
+		slept := false
+		var b *bench
+		var woke time.Time
+		b = newBench(t, n, Config{Timeout: 15 * time.Minute, Events: func(e event.Event) {
+			if p, ok := e.(event.Progress); ok && p.Done > 1<<20 && !slept {
+				slept = true
+				n.drop()
+				time.Sleep(time.Hour)
+				woke = b.mark()
+			}
+		}})
+		b.add(5 << 20)
+		b.finish()
+		if d := b.firstAfter().Sub(woke); !slept || d > 4*time.Second {
+			t.Errorf("first byte %v after the machine woke", d)
+		}
+	})
+}
+
+// TestRandomFaults checks with all kinds of trouble at random that a pool gets
+// everything, writes every block once and leaves nothing behind.
+func TestRandomFaults(t *testing.T) {
+	runs := 150
+	if testing.Short() {
+		runs = 30
+	}
+	for seed := range runs {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(seed), 7))
+			n := newNetwork(time.Duration(r.IntN(300))*ms, float64(20e3*(1+r.IntN(500))))
+			n.noRTT = r.IntN(3) == 0
+			n.onDial = func(int) error {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				if r.IntN(4) == 0 {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+			n.onLane = func(_ int, l *fakeLane) {
+				l.silentAt = r.IntN(2) * r.IntN(100)
+				l.resetAt = r.IntN(2) * r.IntN(300)
+				switch r.IntN(30) {
+				case 0:
+					l.wrong = true
+				case 1:
+					l.extra = true
+				case 2:
+					l.short = true
+				case 3:
+					l.reorder = true
+				case 4:
+					l.dripping = true
+				case 5:
+					l.silent = true
+				case 6, 7:
+					l.rate = 2e3 * float64(1+r.IntN(100))
+				}
+			}
+			n.onGet = func(*fakeLane, Request) error {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				switch r.IntN(200) {
+				case 0:
+					return errors.New("stream reset")
+				case 1:
+					return RetryAfter{time.Duration(r.IntN(3000)) * ms}
+				}
+				return nil
+			}
+			b := newBench(t, n, Config{
+				Lanes: 1 + r.IntN(12), InFlight: 1 + r.IntN(10), MaxOutstanding: 1 << (17 + r.IntN(8)), MaxQueued: 1 + r.IntN(50),
+				Timeout: 15 * time.Minute, ConnectTimeout: time.Minute, Deadline: 24 * time.Hour, Rand: rand.New(rand.NewPCG(uint64(seed), 9)),
+			})
+			stop := make(chan struct{})
+			go func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Duration(5+seed) * time.Second):
+					}
+					n.setDown(true)
+					time.Sleep(time.Duration(seed%20) * time.Second)
+					n.setDown(false)
+				}
+			}()
+			var err error
+			for range 1 + r.IntN(30) {
+				n.mu.Lock()
+				size := 1 + r.IntN(3<<20)>>r.IntN(12)
+				n.mu.Unlock()
+				data, o := b.object(size)
+				task := b.task(data, o, nil)
+				if err = b.pool.Add(t.Context(), task); err != nil {
+					b.tasks = b.tasks[:len(b.tasks)-1]
+					break
+				}
+			}
+			if err == nil {
+				err = b.pool.Idle(t.Context())
+			}
+			close(stop)
+			switch fault.ClassOf(err) {
+			case fault.OK:
+				b.stop()
+				b.check(true)
+				if p := b.pool; p.queued != 0 || p.out != 0 || p.requests != 0 || len(p.queue) != 0 || len(p.closing) != 0 {
+					t.Errorf("left: queued %d, out %d, requests %d, tasks %d, closing %d", p.queued, p.out, p.requests, len(p.queue), len(p.closing))
+				}
+			case fault.Integrity: // two lanes lied about the same block
+				t.Logf("seed %d: %v", seed, err)
+				if got := b.ends(); !errors.Is(got, err) {
+					t.Errorf("Run: %v, Idle: %v", got, err)
+				}
+			default:
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			time.Sleep(time.Minute) // for the goroutine above
+		})
+	}
+}
