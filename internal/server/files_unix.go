@@ -23,5 +23,5 @@ func raiseFiles() (files uint64, ok bool) {
 			r = up
 		}
 	}
-	return uint64(r.Cur), true //nolint:unconvert // signed on FreeBSD
+	return uint64(r.Cur), true // signed on FreeBSD
 }

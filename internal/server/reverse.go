@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
 	"net/http"
 
 	"github.com/ropeway/ropeway/internal/lane"
@@ -35,7 +36,7 @@ func (s *server) reverse(r *http.Request) (func(*lane.Conn), error) {
 		}()
 		use(l)
 		a.Outcome, a.Cause = OutcomeOK, ""
-		if err := l.Err(); err != nil {
+		if err := l.Err(); err != nil && !errors.Is(err, lane.ErrClosed) { // by use, which is done
 			a.Outcome, a.Cause = OutcomeCut, oneLine(err.Error())
 		}
 	}, nil

@@ -116,7 +116,8 @@ type PushModule struct {
 // request's token permits writing to the module. It is safe for concurrent
 // use.
 type Pusher interface {
-	// Handler serves what is below /v1/m/{module}/push.
+	// Handler serves what is below /v1/m/{module}/push. It flushes and sets
+	// deadlines by http.ResponseController.
 	Handler() http.Handler
 	// Reverse decides about a reverse lane, as lane.ServerOptions has it. The
 	// function that it returns may never be called: the lane can end first.

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/ropeway/ropeway/internal/auth"
@@ -48,14 +47,14 @@ func (st *state) open(cfg *Config, hosts []string, warn func(string, ...any)) er
 	if err := st.place(cfg); err != nil {
 		return err
 	}
-	if fi, err := os.Stat(st.path); err == nil && runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 {
-		warn("others can write to the state directory %s, and so let themselves in: chmod 700 it", st.path)
-	}
 	dir, err := fsys.OpenDir(st.path)
 	if err != nil {
 		return fault.Wrap(fsys.Class(err), err, "", "cannot open the state directory")
 	}
 	st.closes = append(st.closes, func() { _ = dir.Close() })
+	if info, err := dir.Stat(); err == nil && checksModes && info.Mode&0o022 != 0 {
+		warn("others can write to the state directory %s, and so let themselves in: chmod 700 it", st.path)
+	}
 	if st.store, err = store.Open(dir, cfg.Store); err != nil { // and lock
 		return err
 	}
@@ -84,6 +83,8 @@ func (st *state) open(cfg *Config, hosts []string, warn func(string, ...any)) er
 }
 
 // place finds or makes the directory.
+//
+//nolint:forbidigo // the path is the operator's
 func (st *state) place(cfg *Config) error {
 	if cfg.Ephemeral {
 		tmp := cfg.Getenv("TMPDIR") // "" is the system's
@@ -141,6 +142,8 @@ func tempDir(dir *fsys.Dir) (*fsys.Dir, error) {
 }
 
 // contains reports whether path is root or lies below it, by whatever names.
+//
+//nolint:forbidigo // both paths are the operator's, and links are to be followed
 func contains(root *fsys.Dir, path string) (bool, error) {
 	at, err := filepath.EvalSymlinks(path)
 	if err != nil {
