@@ -41,21 +41,12 @@ const (
 	quickCut  = 2 * time.Second
 )
 
-// Out is how the demonstration is shown. Both functions must be set.
-type Out struct {
-	// Events receives those of each sync, from Start on, and at the end one
-	// Summary of all of them.
-	Events event.Func
-	// Say receives the narration, line by line, from several goroutines.
-	Say func(line string)
-}
-
 // demo is one run.
 type demo struct {
-	o    Options
-	out  Out
-	dir  string
-	from time.Time
+	o      Options
+	report event.Func
+	dir    string
+	from   time.Time
 
 	site     site
 	link     *netsim.Link
@@ -77,14 +68,17 @@ type round struct {
 // Run shows everything and returns nil only if each sync ended well and was
 // verified: a difference is an Integrity fault. When ctx ends it returns soon.
 // The temporary directory is gone when it returns.
-func Run(ctx context.Context, o Options, out Out) (err error) {
+//
+// report receives the events of each sync, from Start on, the narration as
+// Notes, and at the end one Summary of all syncs.
+func Run(ctx context.Context, o Options, report event.Func) (err error) {
 	if o.Quick {
 		o.Size, o.Cut = min(o.Size, quickSize), min(o.Cut, quickCut)
 	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	d := &demo{o: o, out: out, from: time.Now()}
+	d := &demo{o: o, report: report, from: time.Now()}
 	if d.dir, err = os.MkdirTemp(o.TempDir, "ropeway-demo-"); err != nil {
 		return noSpace(err)
 	}
@@ -138,7 +132,7 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.say("source", fmt.Sprintf("version 1: %s in %s/, and %s, an archive of %s bytes", what, codeDir, jarName, commas(j.size)))
 
-	d.site = site{root: source, state: filepath.Join(d.dir, "server"), warn: func(w event.Warn) { d.out.Events(w) }}
+	d.site = site{root: source, state: filepath.Join(d.dir, "server"), warn: func(w event.Warn) { d.report(w) }}
 	if err := d.site.start(ctx); err != nil {
 		return err
 	}
@@ -163,11 +157,13 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.sync(ctx, "no change", source, dest, nil); err != nil {
 		return err
 	}
+	last := &d.rounds[len(d.rounds)-1]
+	d.say("ropeway", fmt.Sprintf("asked and was answered in %s, after %s to set up an encrypted connection",
+		amount(last.sum.WireIn+last.sum.WireOut-last.setup), amount(last.setup)))
 	stop()
 	d.site.stop() // now all answers have ended, and are counted
 	d.table(c)
-	total := d.total()
-	d.out.Events(total)
+	d.report(d.total())
 	return nil
 }
 
@@ -216,7 +212,7 @@ func (d *demo) killEvery() int64 { return max(d.o.Size/8, 1e6) }
 // sync syncs once while the script is played, and verifies the result.
 func (d *demo) sync(ctx context.Context, name, source, dest string, script []step) error {
 	d.say("ropeway", "syncs "+name)
-	d.out.Events(event.Start{Verb: "sync", Source: d.site.url.Redacted(), Destination: dest})
+	d.report(event.Start{Verb: "sync", Source: d.site.url.Redacted(), Destination: dest})
 	r := round{name: name}
 	dialer := &lane.Dialer{Endpoint: d.site.url}
 	dials := make(chan int64, 1024)
@@ -244,7 +240,7 @@ func (d *demo) sync(ctx context.Context, name, source, dest string, script []ste
 		Module: module, From: d.site.url.Redacted(), Dest: dest,
 		Mask:      manifest.Perm | manifest.Times | manifest.Owner | manifest.Group | manifest.Links,
 		Recursive: true, Delete: true, MaxDelete: -1, Holder: "ropeway demo",
-		Timeout: 2*time.Minute + 2*d.o.Cut, ConnectTimeout: time.Minute, Events: d.out.Events,
+		Timeout: 2*time.Minute + 2*d.o.Cut, ConnectTimeout: time.Minute, Events: d.report,
 	})
 	ended()
 	<-played
@@ -276,5 +272,9 @@ func (d *demo) sync(ctx context.Context, name, source, dest string, script []ste
 }
 
 func (d *demo) say(who, text string) {
-	d.out.Say(fmt.Sprintf("%5.1f s  %-8s %s", time.Since(d.from).Seconds(), who, text))
+	d.note("%5.1f s  %-8s %s", time.Since(d.from).Seconds(), who, text)
+}
+
+func (d *demo) note(format string, args ...any) {
+	d.report(event.Note{Text: fmt.Sprintf(format, args...)})
 }

@@ -23,29 +23,22 @@ func options(t *testing.T) Options {
 }
 
 // show prints the narration.
-func show(t *testing.T) (Out, func() (string, *event.Summary)) {
+func show(t *testing.T) (event.Func, func() (string, *event.Summary)) {
 	var mu sync.Mutex
 	var all strings.Builder
 	var sum *event.Summary
-	return Out{
-			Events: func(e event.Event) {
-				mu.Lock()
-				defer mu.Unlock()
-				switch e := e.(type) {
-				case event.Summary:
-					sum = &e
-				case event.Warn:
-					t.Logf("warning: %s: %s", e.Path, e.Text)
-				case event.Link:
-					t.Logf("link: %+v", e)
-				}
-			},
-			Say: func(line string) {
-				mu.Lock()
-				defer mu.Unlock()
-				t.Log(line)
-				all.WriteString(line + "\n")
-			},
+	return func(e event.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch e := e.(type) {
+			case event.Summary:
+				sum = &e
+			case event.Warn:
+				t.Logf("warning: %s: %s", e.Path, e.Text)
+			case event.Note:
+				t.Log(e.Text)
+				all.WriteString(e.Text + "\n")
+			}
 		}, func() (string, *event.Summary) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -60,8 +53,8 @@ func TestQuick(t *testing.T) {
 	o := options(t)
 	o.Quick = true
 	o.GoRoot = func(ctx context.Context) string { return FindGo(ctx, os.Getenv) }
-	out, said := show(t)
-	if err := Run(t.Context(), o, out); err != nil {
+	report, said := show(t)
+	if err := Run(t.Context(), o, report); err != nil {
 		t.Fatal(err)
 	}
 	text, sum := said()
@@ -76,17 +69,5 @@ func TestQuick(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(o.TempDir, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
-	}
-}
-
-func TestWhole(t *testing.T) {
-	if os.Getenv("DEMO_WHOLE") == "" {
-		t.Skip("takes a minute")
-	}
-	o := options(t)
-	o.GoRoot = func(ctx context.Context) string { return FindGo(ctx, os.Getenv) }
-	out, _ := show(t)
-	if err := Run(t.Context(), o, out); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -9,27 +9,25 @@ import (
 
 // table tells what moved, what broke, and what rsync would have made of it.
 func (d *demo) table(c changes) {
-	say := d.out.Say
 	row := func(name string, cell func(r *round) string) {
 		line := fmt.Sprintf("%-34s", name)
 		for i := range d.rounds {
-			line += fmt.Sprintf("%14s", cell(&d.rounds[i]))
+			line += fmt.Sprintf("%12s", cell(&d.rounds[i]))
 		}
-		say(line)
+		d.note("%s", line)
 	}
-	bytes := func(name string, n func(s *event.Summary) int64) {
-		row(name, func(r *round) string { return amount(n(&r.sum)) })
+	bytes := func(name string, n func(r *round) int64) {
+		row(name, func(r *round) string { return amount(n(r)) })
 	}
-	say("")
+	d.note("")
 	row("", func(r *round) string { return r.name })
-	row("files that changed", func(r *round) string { return commas(r.sum.Transferred + r.sum.Moved) })
-	bytes("new content fetched", func(s *event.Summary) int64 { return s.Literal })
-	bytes("new content reused from old files", func(s *event.Summary) int64 { return s.Reused })
-	row("that is, packed, with the plan", func(r *round) string { return amount(r.need) })
-	bytes("received in all", func(s *event.Summary) int64 { return s.WireIn })
-	row("sent again, TLS, headers", func(r *round) string { return amount(max(0, r.sum.WireIn-r.need)) })
-	bytes("sent in all", func(s *event.Summary) int64 { return s.WireOut })
-	row("connection set-up in both", func(r *round) string { return amount(r.setup) })
+	row("files new, changed or moved", func(r *round) string { return commas(r.sum.Transferred + r.sum.Moved) })
+	bytes("their content, fetched", func(r *round) int64 { return r.sum.Literal })
+	bytes("their content, reused (moves)", func(r *round) int64 { return r.sum.Reused })
+	bytes("had to come: packed, with plan", func(r *round) int64 { return r.need })
+	bytes("came", func(r *round) int64 { return r.sum.WireIn })
+	bytes("  encryption, headers, sent again", func(r *round) int64 { return max(0, r.sum.WireIn-r.need) })
+	bytes("went the other way", func(r *round) int64 { return r.sum.WireOut })
 	row("connections made", func(r *round) string { return commas(int64(r.lanes)) })
 	row("time without a link", func(r *round) string { return brief(r.sum.LinkDown) })
 	row("time", func(r *round) string { return brief(r.sum.Elapsed) })
@@ -38,21 +36,19 @@ func (d *demo) table(c changes) {
 	for i := range d.rounds {
 		cut += d.rounds[i].cut
 	}
-	say("")
-	say(fmt.Sprintf("The link lost %s packets; %s of %s that came down were its repairs.", commas(st.Down.Lost+st.Up.Lost),
-		amount(st.Down.Sent-st.Down.Delivered), amount(st.Down.Sent)))
-	say(fmt.Sprintf("%d connections broke, in the middle of %d answers; blocks that had come whole were kept.", st.Killed, cut))
+	d.note("")
+	d.note("%d connections broke, in the middle of %d answers, and %s packets were lost.", st.Killed, cut, commas(st.Down.Lost+st.Up.Lost))
 	if t.worst > 0 {
-		say(fmt.Sprintf("Bytes came again within %s of each trouble's end, at the latest.", brief(t.worst)))
+		d.note("Whatever it was, bytes came again at most %s after it.", brief(t.worst))
 	}
-	say("")
-	say("What happened, and what rsync does then:")
+	d.note("")
+	d.note("What happened, and what rsync does then:")
 	for _, l := range d.lessons(t, c) {
-		say("  " + l.what)
-		say("    rsync: " + l.rsync)
+		d.note("  %s", l.what)
+		d.note("    rsync: %s", l.rsync)
 	}
-	say("")
-	say(fmt.Sprintf("Verified after each sync: identical, %s.", d.proof))
+	d.note("")
+	d.note("Verified after each sync: identical, %s.", d.proof)
 }
 
 type lesson struct{ what, rsync string }
@@ -77,7 +73,7 @@ func (d *demo) lessons(t *tally, c changes) (all []lesson) {
 	add(t.count[stall], "some connections held up "+times(t.count[stall]),
 		"has one connection, and waits as long as that does.")
 	add(t.count[blackout], fmt.Sprintf("link dead for %s", brief(t.dark)),
-		"goes on when TCP tries again: 10 s cost it 17 s. 70 s with --timeout=60 end it with code 10 or 12.")
+		"goes on when TCP tries again: 10 s cost it 17 s. With --timeout=60, 70 s end it, code 10 or 12.")
 	add(t.count[restart], "server killed "+times(t.count[restart]),
 		"ends with an error; nothing in it tries again.")
 	add(c.moved, fmt.Sprintf("%s files moved with their directories", commas(int64(c.moved))),
