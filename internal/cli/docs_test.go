@@ -113,7 +113,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	doc := document(t, "json.md")
 	for kind, v := range map[string]any{
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
-		"item": jsonItem{}, "warning": jsonWarning{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{},
+		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
 	} {
 		_, section, found := strings.Cut(doc, "\n## "+kind+"\n")

@@ -177,6 +177,8 @@ func scripted() Engine {
 		},
 		demo: func(ctx context.Context, o DemoOptions, f event.Func) error {
 			f(event.Warn{Text: fmt.Sprintf("loss %g rtt %s rate %d size %d cut %s", o.Loss, o.RTT, o.Rate, o.Size, o.Cut)})
+			f(event.Note{Text: "a note"})
+			f(event.Summary{Bytes: o.Size})
 			return end()
 		},
 	}

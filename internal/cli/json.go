@@ -121,6 +121,11 @@ type jsonWarning struct {
 	Partial bool   `json:"partial"`
 }
 
+type jsonNote struct {
+	jsonHead
+	Text string `json:"text"`
+}
+
 type jsonSummary struct {
 	jsonHead
 	DryRun      bool    `json:"dry_run"`
@@ -213,6 +218,8 @@ func (p *jsonPrinter) event(_ *state, e event.Event, now time.Time) {
 		p.put(jsonItem{head("item"), newJSONPath(e.Path), e.Change, e.Dir, newJSONTarget(e.Target), e.Size})
 	case event.Warn:
 		p.put(jsonWarning{head("warning"), newJSONPath(e.Path), e.Text, e.Partial})
+	case event.Note:
+		p.put(jsonNote{head("note"), e.Text})
 	}
 }
 

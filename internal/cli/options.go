@@ -22,7 +22,8 @@ type Engine interface {
 	// List passes each entry below the URL to emit, in canonical order; an
 	// error of emit ends the listing.
 	List(ctx context.Context, o ListOptions, emit func(ListEntry) error) error
-	// Demo syncs made-up files across a simulated bad link.
+	// Demo syncs a release across a simulated bad link, tells of it by notes,
+	// and fails unless the result was verified.
 	Demo(ctx context.Context, o DemoOptions, report event.Func) error
 }
 
@@ -161,10 +162,11 @@ type ListEntry struct {
 
 // DemoOptions is what `ropeway demo` was asked to do, validated.
 type DemoOptions struct {
-	Size int64         // bytes to sync
-	Rate int64         // of the simulated link, bytes per second
-	RTT  time.Duration // of the simulated link
-	Loss float64       // share of lost packets, 0 to 0.5
-	Cut  time.Duration // how long the link is dead halfway; 0 is never
-	Seed uint64
+	Size  int64         // bytes of the archive in the release
+	Rate  int64         // of the simulated link, bytes per second
+	RTT   time.Duration // of the simulated link
+	Loss  float64       // share of lost packets, 0 to 0.5
+	Cut   time.Duration // how long the link is dead once; 0 is never
+	Seed  uint64
+	Quick bool // less of everything
 }

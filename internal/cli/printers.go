@@ -84,6 +84,8 @@ func (p *plainPrinter) event(s *state, e event.Event, now time.Time) {
 		p.out.put(toStdout, p.item(e))
 	case event.Warn:
 		p.out.put(toStderr, p.warning(e))
+	case event.Note:
+		p.out.put(toStdout, printable(e.Text)+"\n")
 	case event.Link:
 		if e.Up && p.told {
 			p.told = false
@@ -136,6 +138,11 @@ func (p *livePrinter) event(_ *state, e event.Event, _ time.Time) {
 	case event.Warn:
 		p.erase()
 		p.out.put(toStderr, p.warning(e))
+	case event.Note:
+		if p.shared {
+			p.erase()
+		}
+		p.out.put(toStdout, printable(e.Text)+"\n")
 	}
 }
 

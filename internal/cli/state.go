@@ -40,6 +40,10 @@ func newState(now time.Time) *state { return &state{start: now, moved: now} }
 
 func (s *state) apply(e event.Event, now time.Time) {
 	switch e := e.(type) {
+	case event.Start: // also of each further job of the same command
+		next := newState(now)
+		next.start, next.failed = s.start, s.failed
+		*s = *next
 	case event.Progress:
 		s.progress(e, now)
 	case event.Work:

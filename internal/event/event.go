@@ -80,6 +80,9 @@ type Warn struct {
 	Partial bool
 }
 
+// Note is a line of narration, for people: what a demonstration does and finds.
+type Note struct{ Text string }
+
 // Summary ends a job that landed, wholly or in part.
 type Summary struct {
 	DryRun      bool
@@ -119,5 +122,6 @@ func (Link) event()     {}
 func (Lane) event()     {}
 func (Item) event()     {}
 func (Warn) event()     {}
+func (Note) event()     {}
 func (Summary) event()  {}
 func (Exit) event()     {}
