@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"internal/server":        8,
 	"internal/server/origin": 7,
 	"internal/server/plain":  7,
+	"internal/server/push":   7,
 	"internal/job":           6,
 	"internal/plan":          5,
 	"internal/fetch":         4,

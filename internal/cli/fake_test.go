@@ -130,6 +130,7 @@ func scripted() Engine {
 				}
 			}
 			f(event.Start{Verb: "sync", Source: o.Sources[0], Destination: o.Dest, DryRun: o.DryRun})
+			f(event.Item{Change: ".d..t......", Dir: true})
 			f(event.Item{Path: "dir", Change: "cd+++++++++", Dir: true})
 			f(event.Item{Path: "dir/a\nb", Change: ">f+++++++++", Size: 10})
 			f(event.Item{Path: "link", Change: "cL+++++++++", Target: "dir/\xff"})

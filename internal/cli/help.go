@@ -65,7 +65,8 @@ matches wins, and what no rule matches is copied.
 
   --exclude=PATTERN   is the rule  - PATTERN
   --include=PATTERN   is the rule  + PATTERN
-  --filter='P PATTERN'  protect: never delete it at the destination
+  --filter='P PATTERN'   protect: never delete it at the destination
+  --filter='merge FILE'  read rules from FILE; rule files inside the tree are not read
 
 A pattern
   that begins with /  is tied to the top of what is copied

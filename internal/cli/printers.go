@@ -24,6 +24,9 @@ type lines struct {
 // item returns the line for a change, or "" if it was not asked for.
 func (l *lines) item(e event.Item) string {
 	name := printable(e.Path)
+	if name == "" {
+		name = "." // the top of the tree
+	}
 	if e.Dir && !strings.HasSuffix(name, "/") {
 		name += "/"
 	}

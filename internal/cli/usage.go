@@ -84,7 +84,7 @@ var unsupported = []struct{ letter, name, what, hint string }{
 	{"", "copy-dest", "further base directories", ""},
 	{"", "link-dest", "further base directories", ""},
 	{"C", "cvs-exclude", "CVS ignore lists", "write the patterns as --exclude"},
-	{"F", "", "per-directory .rsync-filter files by a letter", "use --filter='dir-merge .rsync-filter'"},
+	{"F", "", "rule files inside the tree", "name the file: --filter='merge FILE'"},
 	{"B", "block-size", "choosing the block size", ""},
 	{"", "compress-choice", "choosing the compression", ""},
 	{"", "zc", "choosing the compression", ""},

@@ -17,6 +17,8 @@ import (
 const (
 	finalKind = 'n'
 	doomKind  = 'd'
+
+	forcedMark = 'f'
 )
 
 // applier merges the plan, as it streams in, with what is held: it orders the
@@ -161,7 +163,7 @@ func (a *applier) keep(r *manifest.Record) error {
 	cut := a.cutting && manifest.Within(r.Path, a.cut)
 	switch {
 	case cut && a.forced:
-		return a.area().Add(&land.Op{Kind: land.OpDelete, Entry: r.Entry, Change: deleting})
+		return a.remove(r, true)
 	case cut || isExtra(r):
 		return a.gone(r)
 	}
@@ -182,7 +184,7 @@ func (a *applier) gone(r *manifest.Record) error {
 	if o.Delete && !a.j.outside(r.Path) && !o.Filter.Protected(r.Path, r.Type == manifest.Dir) {
 		if o.MaxDelete < 0 || a.deletes < o.MaxDelete {
 			a.deletes++
-			return a.remove(r)
+			return a.remove(r, false)
 		}
 		a.limited++
 	}
@@ -193,19 +195,24 @@ func (a *applier) gone(r *manifest.Record) error {
 }
 
 // remove notes an entry to be deleted. That waits for the end of the plan:
-// what the source could not read must not be taken for gone.
-func (a *applier) remove(r *manifest.Record) (err error) {
+// what the source could not read must not be taken for gone. Forced is what
+// makes room for something else.
+func (a *applier) remove(r *manifest.Record, forced bool) (err error) {
 	if a.doomed == nil {
 		if a.dooms, err = a.j.temp(); err != nil {
 			return err
 		}
 		a.doomed = manifest.NewWriter(a.dooms, doomKind)
 	}
-	return a.doomed.Put(&manifest.Record{Entry: r.Entry})
+	d := manifest.Record{Entry: r.Entry}
+	if forced {
+		d.Ext = []byte{forcedMark}
+	}
+	return a.doomed.Put(&d)
 }
 
-// doom orders the deletions.
-func (a *applier) doom() error {
+// doom orders the deletions: all of them, or only the forced ones.
+func (a *applier) doom(all bool) error {
 	if a.doomed == nil {
 		return nil
 	}
@@ -226,6 +233,9 @@ func (a *applier) doom() error {
 			return nil
 		case err != nil:
 			return err
+		}
+		if !all && len(r.Ext) == 0 {
+			continue
 		}
 		if err := a.area().Add(&land.Op{Kind: land.OpDelete, Entry: r.Entry, Change: deleting}); err != nil {
 			return err

@@ -315,10 +315,8 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 	if skipDeletes {
 		j.warn("", "the source could not be read whole, so nothing is deleted", false)
 	}
-	if !skipDeletes {
-		if err := a.doom(); err != nil {
-			return nil, err
-		}
+	if err := a.doom(!skipDeletes); err != nil {
+		return nil, err
 	}
 	switch {
 	case j.o.DryRun:

@@ -35,9 +35,10 @@ type Batch interface {
 	// Put adds an object; what the spool has is not written again. It fails with
 	// fault.Limit if there is no room.
 	Put(id digest.Digest, data []byte) error
-	// Sync makes the objects durable and available, in few steps however many
-	// they are. Only then may they be announced. On error some may be
-	// available. The batch is empty afterwards and can be used again.
+	// Sync makes the objects available. Only then may they be announced. They
+	// outlive the process; whether they outlive the machine is the spool's
+	// business, which never yields an object that is not whole. On error some
+	// may be available. The batch is empty afterwards and can be used again.
 	Sync() error
 	// Cancel drops what was not synced. Leases stay.
 	Cancel()

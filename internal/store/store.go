@@ -2,8 +2,9 @@
 // it has sent, an index of each module, and the spools of objects that were
 // made for clients or sent by them.
 //
-// Everything is a file that is written under a temporary name, synced and
-// renamed, so that what has a name is whole, after a crash as well. The time
+// Everything is a file that is written under a temporary name and renamed, so
+// that what has a name is whole. Lists are synced before; what is in the spools
+// can be made again and is dropped when the machine was restarted. The time
 // of last use is the modification time, which survives restarts. One process
 // owns the directory. There are no background goroutines: the owner calls
 // Sweep.
@@ -88,24 +89,69 @@ func (s *Store) open(dir *fsys.Dir, o Options) error {
 	if err := s.lock.SetText(fmt.Sprintf("process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339))); err != nil {
 		return err
 	}
-	f, err := openFolder(dir, "manifests", o.ManifestBytes, o.ManifestAge)
+	boot := fsys.BootID()
+	torn, err := restarted(dir, boot)
+	if err != nil {
+		return err
+	}
+	f, err := openFolder(dir, "manifests", o.ManifestBytes, o.ManifestAge, false)
 	if err != nil {
 		return err
 	}
 	s.manifests = &Manifests{lists{f, manifestKind}}
-	if f, err = openFolder(dir, "index", 0, o.ManifestAge); err != nil {
+	if f, err = openFolder(dir, "index", 0, o.ManifestAge, false); err != nil {
 		return err
 	}
 	s.indexes = &Indexes{lists{f, indexKind}}
-	if f, err = openFolder(dir, "objects", o.SpoolBytes, o.SpoolAge); err != nil {
+	if f, err = openFolder(dir, "objects", o.SpoolBytes, o.SpoolAge, torn); err != nil {
 		return err
 	}
-	s.objects = newDiskSpool(f)
-	if f, err = openFolder(dir, "segments", o.SegmentBytes, o.SpoolAge); err != nil {
+	s.objects = &diskSpool{f, boot == ""}
+	if f, err = openFolder(dir, "segments", o.SegmentBytes, o.SpoolAge, torn); err != nil {
 		return err
 	}
-	s.segments = newDiskSpool(f)
+	s.segments = &diskSpool{f, boot == ""}
+	if torn {
+		return noteBoot(dir, boot)
+	}
 	return nil
+}
+
+// bootName holds the boot during which the spools were written. What they hold
+// can be made again at any time, under the same names, so it is not synced:
+// after a restart of the machine it may be torn, and is dropped.
+const bootName = "boot"
+
+// restarted reports whether the machine was started since the spools were
+// written.
+func restarted(dir *fsys.Dir, boot string) (bool, error) {
+	if boot == "" {
+		return false, nil
+	}
+	f, _, err := dir.OpenFile(bootName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	was := make([]byte, len(boot)+1)
+	n, _ := f.ReadAt(was, 0)
+	return string(was[:n]) != boot, nil
+}
+
+// noteBoot remembers the boot, once what is torn is gone.
+func noteBoot(dir *fsys.Dir, boot string) error {
+	if err := dir.Remove(bootName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := dir.CreateFile(bootName, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(boot), 0)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // Close gives the directory up. Nothing of s may be used afterwards.
@@ -196,7 +242,9 @@ type folder struct {
 
 // openFolder opens or creates a directory of the store, removes temporary
 // files and counts the rest.
-func openFolder(parent *fsys.Dir, name string, limit int64, age time.Duration) (*folder, error) {
+// openFolder opens a folder and removes what is not whole: temporary files, and
+// everything if it is torn.
+func openFolder(parent *fsys.Dir, name string, limit int64, age time.Duration, torn bool) (*folder, error) {
 	if err := parent.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -208,7 +256,7 @@ func openFolder(parent *fsys.Dir, name string, limit int64, age time.Duration) (
 	f.leases = newLeases()
 	var temps []string
 	if err := dir.Names(func(b []byte) error {
-		if strings.HasPrefix(string(b), tempPrefix) {
+		if torn || strings.HasPrefix(string(b), tempPrefix) {
 			temps = append(temps, string(b))
 			return nil
 		}
