@@ -89,6 +89,7 @@ var ErrMismatch = errors.New("land: the destination holds other content")
 // StagedComplete may be called concurrently with each other and with Add;
 // Land and Close only when none of them is under way.
 type Area struct {
+	empty     string // temporary directory of a dry run without destination
 	o         Options
 	d         disk
 	at        *attrs
@@ -114,6 +115,9 @@ type Area struct {
 // an atomic landing it is the new one. With DryRun and no destination it is
 // an empty directory.
 func (a *Area) Root() *fsys.Dir { return a.root }
+
+// Missing reports whether this is a dry run whose destination does not exist.
+func (a *Area) Missing() bool { return a.empty != "" }
 
 // Resolved returns the path that a symlinked destination stands for, and ""
 // when the destination is no symlink.
@@ -192,6 +196,10 @@ func (a *Area) release() {
 		}
 	}
 	a.stage, a.temp, a.state, a.place.parent = nil, nil, nil, nil
+	if a.empty != "" {
+		_ = os.Remove(a.empty)
+		a.empty = ""
+	}
 	if a.lock != nil {
 		_ = a.lock.Unlock()
 		a.lock = nil

@@ -321,7 +321,6 @@ func (a *Area) writeFinal(ctx context.Context, final manifest.Source, tree diges
 		case err != nil:
 			return err
 		}
-		rec.Ext = nil
 		if rec.Op != manifest.Put {
 			return fault.New(fault.Integrity, "", "the new tree lists a deletion of %q", rec.Path)
 		}

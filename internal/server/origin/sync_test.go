@@ -109,3 +109,5 @@ func TestTortureTreeArrivesWhole(t *testing.T) {
 		t.Errorf("second run: %+v", sum)
 	}
 }
+
+type jobConn = *lane.Conn
