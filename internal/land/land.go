@@ -78,7 +78,9 @@ type Options struct {
 	Holder string
 	Events event.Func // nil discards
 
-	hook func(op string) // tests: called before each change of the disk
+	hook     func(op string) // tests: called before each change of the disk
+	noSyncFS bool            // tests: be a system that cannot sync a file system
+	noPause  bool            // tests: do not wait until change times are old enough
 }
 
 // ErrMismatch is returned by StageCopy when the destination does not hold the
@@ -197,7 +199,7 @@ func (a *Area) release() {
 	}
 	a.stage, a.temp, a.state, a.place.parent = nil, nil, nil, nil
 	if a.empty != "" {
-		_ = os.Remove(a.empty)
+		_ = os.Remove(a.empty) //nolint:forbidigo // of the system's temporary directory
 		a.empty = ""
 	}
 	if a.lock != nil {

@@ -47,7 +47,7 @@ func (a *Area) stageIn(tempDir string) (*fsys.Dir, string, error) {
 	}
 	abs, err := filepath.Abs(tempDir)
 	if err == nil {
-		abs, err = filepath.EvalSymlinks(abs)
+		abs, err = filepath.EvalSymlinks(abs) //nolint:forbidigo // the path is the operator's
 	}
 	if err != nil {
 		return nil, "", wrap(err, "", "cannot use %s for temporary files", tempDir)
@@ -100,7 +100,7 @@ func (l *landing) dropStage(ctx context.Context, keep bool) error {
 		return err
 	}
 	if dir != l.a.state {
-		defer dir.Close()
+		defer func() { _ = dir.Close() }()
 	}
 	if !keep {
 		return l.a.d.removeAll(ctx, dir, name)
