@@ -104,7 +104,7 @@ func (s *site) stop() {
 		return
 	}
 	s.cancel()
-	<-s.ended
+	_ = <-s.ended
 	s.cancel = nil
 }
 
