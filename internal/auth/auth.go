@@ -71,7 +71,7 @@ func withLock(dir string, f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close() // unlocks
+	defer l.Close()                                                            // unlocks
 	for end := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // ends within lockWait
 		err := tryLock(l)
 		if err == nil {
