@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 )
 
@@ -54,6 +56,9 @@ func (a *app) list(ctx context.Context, o ListOptions, humanSizes, asJSON bool) 
 		size = human
 	}
 	out := newOutput(a.stdout, a.stderr)
+	if !asJSON {
+		o.Report = func(e event.Event) { a.linkLine(out, e) }
+	}
 	err := a.call(ctx, func(ctx context.Context) error {
 		return a.env.Engine.List(ctx, o, func(e ListEntry) error {
 			if err := ctx.Err(); err != nil {
@@ -82,6 +87,22 @@ func (a *app) list(ctx context.Context, o ListOptions, humanSizes, asJSON bool) 
 		return fault.Wrap(fault.Other, lost, "", "cannot write the output")
 	}
 	return err
+}
+
+// linkLine says that the link is down, or up again.
+func (a *app) linkLine(out *output, e event.Event) {
+	l, ok := e.(event.Link)
+	if !ok {
+		return
+	}
+	text := "link is back"
+	if !l.Up {
+		now := time.Now()
+		s := newState(now)
+		s.setLink(l, now)
+		text = "link down (" + printable(l.Cause) + "), " + s.waitText(now, a.env.Location)
+	}
+	out.put(toStderr, "ropeway: "+text+"\n")
 }
 
 func kindOf(m fs.FileMode) string {

@@ -149,6 +149,8 @@ type ListOptions struct {
 	Timeout        time.Duration
 	ConnectTimeout time.Duration
 	Unattended     bool
+	// Report gets event.Link. nil: nobody wants it.
+	Report event.Func
 }
 
 // ListEntry is one line of a listing.

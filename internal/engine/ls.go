@@ -15,15 +15,13 @@ import (
 	"time"
 
 	"github.com/ropeway/ropeway/internal/cli"
+	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/job"
 	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
-
-// listTries is how often a listing is asked for again after the link broke.
-const listTries = 5
 
 // List implements cli.Engine.
 func (e *Engine) List(ctx context.Context, o cli.ListOptions, emit func(cli.ListEntry) error) error {
@@ -34,34 +32,24 @@ func (e *Engine) List(ctx context.Context, o cli.ListOptions, emit func(cli.List
 	if !p.remote {
 		return listLocal(p, o.Recursive, emit)
 	}
-	if o.ConnectTimeout > 0 && (o.Timeout == 0 || o.ConnectTimeout < o.Timeout) {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.ConnectTimeout+o.Timeout, fault.New(fault.Network, "run ropeway ls again", "%s does not answer", p.text))
-		defer cancel()
+	report := o.Report
+	if report == nil {
+		report = event.Discard
 	}
-	l := &lister{dial: e.dialer(p).Dial, base: strings.TrimSuffix(plainPath(p.url), "/") + "/", recursive: o.Recursive, emit: emit}
+	l := &lister{
+		asker: newAsker(ctx, e.dialer(p).Dial, o.Timeout, o.ConnectTimeout, report),
+		base:  strings.TrimSuffix(plainPath(p.url), "/") + "/", top: p.url.Path, recursive: o.Recursive, emit: emit,
+	}
 	defer l.close()
-	if err := l.dir(ctx, ""); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return err
-	}
-	return nil
+	return l.dir(ctx, "")
 }
 
 type lister struct {
-	dial      job.Dial
-	conn      *lane.Conn
-	base      string
+	*asker
+	base      string // of the URLs
+	top       string // within the module
 	recursive bool
 	emit      func(cli.ListEntry) error
-}
-
-func (l *lister) close() {
-	if l.conn != nil {
-		l.conn.Close(nil)
-	}
 }
 
 // listed is an entry of a server's listing.
@@ -101,32 +89,19 @@ func (l *lister) dir(ctx context.Context, rel string) error {
 	return nil
 }
 
-// fetch gets one listing, again after the link broke.
-func (l *lister) fetch(ctx context.Context, rel string) (entries []listed, err error) {
-	for try := 1; ; try++ {
-		entries, err = l.once(ctx, rel)
-		if err == nil || ctx.Err() != nil || try == listTries {
-			return entries, err
-		}
-		if c := fault.ClassOf(err); c != fault.Network && c != fault.Other {
-			return nil, err
-		}
-		l.close()
-		l.conn = nil
-	}
-}
-
 // maxListing bounds a listing, in bytes.
 const maxListing = 1 << 30
 
-func (l *lister) once(ctx context.Context, rel string) ([]listed, error) {
-	if l.conn == nil {
-		c, err := l.dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		l.conn = c
-	}
+// fetch gets one listing.
+func (l *lister) fetch(ctx context.Context, rel string) (entries []listed, err error) {
+	err = l.ask(ctx, "list", func(ctx context.Context, c *lane.Conn, alive func()) (err error) {
+		entries, err = l.once(ctx, c, alive, rel)
+		return err
+	})
+	return entries, err
+}
+
+func (l *lister) once(ctx context.Context, c *lane.Conn, alive func(), rel string) ([]listed, error) {
 	target := l.base
 	if rel != "" {
 		for _, part := range strings.Split(rel, "/") {
@@ -138,23 +113,25 @@ func (l *lister) once(ctx context.Context, rel string) ([]listed, error) {
 		return nil, fault.Wrap(fault.Usage, err, "", "list")
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := l.conn.RoundTrip(req)
+	resp, err := c.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	alive()
 	switch {
 	case resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"):
 	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusNotFound:
-		return nil, fault.New(fault.NotFound, "", "/%s: no such directory on the server", rel)
+		return nil, fault.New(fault.NotFound, "", "/%s: no such directory on the server", path.Join(l.top, rel))
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return nil, fault.New(fault.Denied, "check the token in the URL", "the server refuses access")
 	default:
-		return nil, fault.New(fault.Network, "", "the server answers %s", resp.Status)
+		return nil, refusal(resp)
 	}
 	var list struct{ Entries []listed }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(&list); err != nil {
-		return nil, fault.Wrap(fault.Network, err, "", "listing of /%s", rel)
+	body := &beating{r: io.LimitReader(resp.Body, maxListing), beat: alive}
+	if err := json.NewDecoder(body).Decode(&list); err != nil {
+		return nil, fault.Wrap(fault.Network, err, "", "listing of /%s", path.Join(l.top, rel))
 	}
 	for i := range list.Entries {
 		x := &list.Entries[i]
@@ -165,6 +142,20 @@ func (l *lister) once(ctx context.Context, rel string) ([]listed, error) {
 		}
 	}
 	return list.Entries, nil
+}
+
+// beating reports that a body goes on.
+type beating struct {
+	r    io.Reader
+	beat func()
+}
+
+func (b *beating) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if n > 0 {
+		b.beat()
+	}
+	return n, err
 }
 
 func decode(s *string, raw string) {

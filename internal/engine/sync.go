@@ -13,6 +13,7 @@ import (
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/filter"
 	"github.com/ropeway/ropeway/internal/job"
+	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
 
@@ -36,6 +37,7 @@ func (e *Engine) Sync(ctx context.Context, o cli.SyncOptions, report event.Func)
 		if err != nil {
 			return err
 		}
+		p.within = p.within || o.FilesFrom != "" // the list is relative to it
 		if p.remote {
 			remotes++
 		}
@@ -98,7 +100,8 @@ func options(o cli.SyncOptions, set *filter.Set, report event.Func) job.Options 
 		}
 	}
 	return job.Options{
-		Mask: mask, Recursive: o.Recursive, Filter: set, Checksum: o.Checksum,
+		// With a list the filter knows which directories to go into.
+		Mask: mask, Recursive: o.Recursive || o.FilesFrom != "", Filter: set, Checksum: o.Checksum,
 		Delete: o.Delete, MaxDelete: o.MaxDelete, Atomic: o.Atomic, Early: o.Land == "early", Fsync: o.Fsync,
 		TempDir: o.TempDir, DryRun: o.DryRun, Holder: holder("ropeway sync"),
 		Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, BwLimit: o.BwLimit, Events: report,
@@ -114,7 +117,7 @@ func (e *Engine) pull(ctx context.Context, jo job.Options, src, dst place) (*eve
 	jo.Dial, jo.Module, jo.Path = d.Dial, src.url.Module, src.url.Path
 	if !src.within {
 		jo.One, jo.OmitRoot = true, true
-		if err := e.target(&jo, path.Base(src.url.Path), dst, func() (bool, error) { return e.isFile(ctx, d.Dial, src) }); err != nil {
+		if err := e.target(&jo, path.Base(src.url.Path), dst, func() (bool, error) { return isFile(ctx, d.Dial, src, &jo) }); err != nil {
 			return nil, err
 		}
 	}
@@ -139,28 +142,30 @@ func (e *Engine) target(jo *job.Options, name string, dst place, isFile func() (
 }
 
 // isFile asks the server whether a place is a regular file.
-func (e *Engine) isFile(ctx context.Context, dial job.Dial, p place) (bool, error) {
-	c, err := dial(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.Close(nil)
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://ropeway"+plainPath(p.url), nil)
-	if err != nil {
-		return false, err
-	}
-	resp, err := c.RoundTrip(req)
-	if err != nil {
-		return false, fault.Wrap(fault.Network, err, "", "%s", p.text)
-	}
-	_ = resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return true, nil
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return false, fault.New(fault.Denied, "check the token in the URL", "%s: the server refuses access", p.text)
-	}
-	return false, nil // a directory; what is missing the job reports
+func isFile(ctx context.Context, dial job.Dial, p place, jo *job.Options) (file bool, err error) {
+	a := newAsker(ctx, dial, jo.Timeout, jo.ConnectTimeout, jo.Events)
+	defer a.close()
+	err = a.ask(ctx, "file", func(ctx context.Context, c *lane.Conn, alive func()) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://ropeway"+plainPath(p.url), nil)
+		if err != nil {
+			return fault.Wrap(fault.Usage, err, "", "%s", p.text)
+		}
+		resp, err := c.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		alive()
+		switch s := resp.StatusCode; {
+		case s == http.StatusUnauthorized || s == http.StatusForbidden:
+			return fault.New(fault.Denied, "check the token in the URL", "%s: the server refuses access", p.text)
+		case s >= 500 || s == http.StatusTooManyRequests:
+			return refusal(resp)
+		}
+		file = resp.StatusCode == http.StatusOK // or a directory; what is missing the job reports
+		return nil
+	})
+	return file, err
 }
 
 // rules builds the filter in the order of the command line.
@@ -168,6 +173,7 @@ func rules(o cli.SyncOptions) (*filter.Set, error) {
 	var b filter.Builder
 	b.Open = o.Open
 	b.SetRecursive(o.Recursive)
+	b.SetNul(o.From0)
 	for _, r := range o.Rules {
 		var err error
 		switch r.Kind {

@@ -50,6 +50,20 @@ func (s *Set) index(paths map[string]place) {
 	}
 }
 
+// Listed returns the paths of the list, in no order, and whether there is one.
+func (s *Set) Listed() (paths map[string]struct{}, ok bool) {
+	if s == nil || s.only == nil {
+		return nil, false
+	}
+	paths = make(map[string]struct{}, len(s.only))
+	for path, at := range s.only {
+		if at&listed != 0 {
+			paths[path] = struct{}{}
+		}
+	}
+	return paths, true
+}
+
 // brings reports whether the list takes the entries that dir holds.
 //
 // A directory that leads to a listed path is walked even if a rule hides it,

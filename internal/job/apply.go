@@ -40,7 +40,8 @@ type applier struct {
 	limited int64 // deletions left undone by --max-delete
 	extras  bool
 	tree    digest.Digest
-	doomed  *manifest.Writer // what --delete removes, once the plan proves whole
+	missing map[string]struct{} // on the list of what to take, and not seen yet
+	doomed  *manifest.Writer    // what --delete removes, once the plan proves whole
 	dooms   *os.File
 }
 
@@ -60,6 +61,7 @@ func (j *job) newApplier(c *content) (*applier, error) {
 		j: j, local: manifest.NewCursor(src), reader: plan.NewReader(), content: c,
 		hasher: manifest.NewHasher(j.o.Mask),
 	}
+	a.missing, _ = j.o.Filter.Listed()
 	if a.final, err = j.temp(); err != nil {
 		return nil, err
 	}
@@ -253,6 +255,7 @@ func (a *applier) doom(all bool) error {
 }
 
 func (a *applier) count(e *manifest.Entry) {
+	delete(a.missing, e.Path)
 	switch e.Type {
 	case manifest.File:
 		a.sum.files++

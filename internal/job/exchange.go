@@ -186,7 +186,9 @@ func (x *exchange) frame(ctx context.Context, kind wire.Kind, payload []byte, al
 		if x.end.Segments != x.next {
 			return bad(fmt.Errorf("plan of %d segments ends after %d", x.end.Segments, x.next))
 		}
-		x.same = kind == wire.KindUnchanged
+		if x.same = kind == wire.KindUnchanged; x.same && x.next > 0 {
+			return bad(errors.New("a plan of changes ends as if there were none"))
+		}
 		return nil, true, nil
 	default:
 		return bad(fmt.Errorf("%w: %q", errFrame, byte(kind)))

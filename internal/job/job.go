@@ -285,7 +285,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 	}
 	switch {
 	case err != nil:
-	case x.same && j.still(): // no list has to be read to see that nothing is to do
+	case x.same && j.still() && len(a.missing) == 0: // no list has to be read to see that nothing is to do
 		a.tree, a.sum = j.held.tree, j.held.sum
 	default:
 		err = a.finish()
@@ -321,6 +321,9 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 		DryRun: j.o.DryRun, Files: a.sum.files, Dirs: a.sum.dirs, Symlinks: a.sum.symlinks, Bytes: a.sum.bytes,
 		Transferred: a.sum.transferred, Created: a.sum.created, Literal: c.literal.Load(), Reused: c.reused.Load(),
 		Moved: c.moved.Load(), Tree: a.tree.String(), Skipped: a.sum.skipped + x.end.Skipped,
+	}
+	for _, p := range unlisted(j.o.Filter, a.missing) {
+		j.warn(p, "is on the list, but the source does not have it or cannot send it", true)
 	}
 	skipDeletes := x.end.Partial && j.o.Delete
 	if skipDeletes {
