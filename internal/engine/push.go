@@ -51,7 +51,7 @@ func (e *Engine) push(ctx context.Context, jo job.Options, src, dst place) (*eve
 		Dialer: e.dialer(dst), Module: module, Origin: o.origin.Handler(), Timeout: jo.Timeout, ConnectTimeout: jo.ConnectTimeout,
 	}
 	return c.Run(ctx, push.Request{
-		Path: dst.url.Path, Source: o.path, Mask: jo.Mask, Recursive: jo.Recursive, One: !src.within, OmitRoot: !src.within,
+		Path: dst.url.Path, Source: o.path, Mask: jo.Mask, Recursive: jo.Recursive, One: !src.within, OmitRoot: jo.OmitRoot || !src.within,
 		Checksum: jo.Checksum, Filter: jo.Filter.AppendText(nil), Delete: jo.Delete, MaxDelete: jo.MaxDelete,
 		Atomic: jo.Atomic, Early: jo.Early, Fsync: jo.Fsync, DryRun: jo.DryRun, NumericIDs: jo.NumericIDs,
 		Items: true, From: src.text, BwLimit: jo.BwLimit,

@@ -133,8 +133,8 @@ func (a *applier) item(ctx context.Context, it *plan.Item) error {
 		return a.content.pack(ctx, it.Pack)
 	}
 	rec := it.Record
-	if manifest.Within(rec.Path, StateDir) {
-		return fault.New(fault.Integrity, "", "the plan names %s, which is ours", rec.Path)
+	if err := a.asked(rec); err != nil {
+		return err
 	}
 	if err := a.pass(rec.Path); err != nil {
 		return err

@@ -262,6 +262,14 @@ func (c *content) abandon(path string) {
 	}
 }
 
+// giveUp abandons the file whose spans were being announced when the plan
+// ended. The applier has returned.
+func (c *content) giveUp() {
+	if c.cur != nil {
+		c.abandon(c.cur.path)
+	}
+}
+
 // write stores a verified block.
 func (f *spanFile) write(data []byte, off int64) error {
 	f.writes.RLock()

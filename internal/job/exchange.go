@@ -45,6 +45,9 @@ const (
 	frozenFor = 30 * time.Second
 	// maxWarned bounds the remarks that are taken from a sender.
 	maxWarned = 10000
+	// maxNeeds is how often a sender may ask for what is held here: it can be
+	// restarted, and forget.
+	maxNeeds = 10
 )
 
 var (
@@ -56,7 +59,7 @@ func newID() string { return rand.Text() }
 // run gets the whole plan. segments is closed when it returns.
 func (x *exchange) run(ctx context.Context) error {
 	defer close(x.segments)
-	for {
+	for needs := 0; ; needs++ {
 		var need *wire.Need
 		err := x.j.pool.Do(ctx, "plan", func(ctx context.Context, l fetch.Lane, alive func()) error {
 			n, err := x.attempt(ctx, l.(*link), alive)
@@ -68,6 +71,9 @@ func (x *exchange) run(ctx context.Context) error {
 		}
 		if need == nil {
 			return nil
+		}
+		if needs == maxNeeds {
+			return fault.New(fault.Integrity, "", "the server keeps asking for what it was told")
 		}
 		if err := x.upload(ctx, need); err != nil {
 			return err
@@ -99,7 +105,6 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 		}
 		return nil, err
 	}
-	alive()
 	body := bufio.NewReaderSize(resp.Body, 64<<10)
 	for {
 		kind, payload, err := wire.ReadFrame(body)

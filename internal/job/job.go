@@ -40,7 +40,8 @@ type job struct {
 	area    *land.Area
 	pool    *fetch.Pool
 	held    *held
-	full    bool // tell the sender everything: the base did not hold
+	stop    context.CancelCauseFunc // ends the pool
+	full    bool                    // tell the sender everything: the base did not hold
 	mu      sync.Mutex
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu
@@ -71,6 +72,7 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 		BwLimit: o.BwLimit, Events: o.Events, Snapshot: j.snapshot,
 	}, &dialer{dial: o.Dial, module: o.Module})
 	ctx, cancel := context.WithCancelCause(ctx)
+	j.stop = cancel
 	ended := make(chan error, 1)
 	go func() {
 		err := j.pool.Run(ctx)
@@ -290,7 +292,11 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 	default:
 		err = a.finish()
 	}
-	if err == nil && a.tree != x.end.Tree {
+	switch {
+	case err != nil:
+	case a.tree.IsZero():
+		err = fault.New(fault.Integrity, "", "the plan leaves nothing, not even a directory")
+	case a.tree != x.end.Tree:
 		err = errBase
 	}
 	if err != nil {
@@ -298,6 +304,10 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 			err = cause
 		}
 		cancel(err)
+		c.giveUp()
+		if !errors.Is(err, errRestart) && !errors.Is(err, errBase) {
+			j.stop(err) // or all that was asked for would be waited for
+		}
 		c.wg.Wait()
 		if a != nil {
 			a.close()

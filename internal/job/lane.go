@@ -159,9 +159,15 @@ func refusal(resp *http.Response) error {
 	return fault.New(class, "", "the server answers %d: %s", resp.StatusCode, text)
 }
 
-// remoteError is an error that the sender reported.
+// remoteError is an error that the sender reported. The classes that say how
+// this process ends are not the sender's to choose.
 func remoteError(class, text, hint string) error {
-	e := fault.New(fault.Parse(class), hint, "%s", text)
+	c := fault.Parse(class)
+	switch c {
+	case fault.OK, fault.Partial, fault.Interrupted, fault.Terminated:
+		c = fault.Other
+	}
+	e := fault.New(c, hint, "%s", text)
 	e.Text = "server: " + clean(text)
 	e.Hint = clean(hint)
 	return e
