@@ -148,7 +148,7 @@ func scripted() Engine {
 			return end()
 		},
 		serve: func(ctx context.Context, o ServeOptions, h ServeHooks) error {
-			h.Ready(Ready{Module: "m", Root: o.Root, Addrs: []string{"127.0.0.1:8730"}, URLs: []string{"https://host:8730/m/"}, Pin: "PIN", Writable: o.Writable})
+			h.Ready(Ready{Module: "m", Root: o.Root, Addrs: []string{"127.0.0.1:8730"}, URLs: []string{"https://host:8730/m/"}, Pin: "PIN", Writable: o.Writable, Commands: []string{"ropeway sync -a 'https://host:8730/m/' m"}})
 			h.Access(Access{Time: time.Unix(0, 0), Remote: "10.0.0.1:99", Method: "GET", Path: "/m/\x1b", Status: 200, Bytes: 5, Elapsed: time.Second})
 			h.Warn(event.Warn{Text: "bbr is not available"})
 			if name := os.Getenv("COPY_READY"); name != "" {

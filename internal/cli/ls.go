@@ -11,9 +11,9 @@ import (
 	"github.com/ropeway/ropeway/internal/fault"
 )
 
-const lsExample = `  ropeway ls https://host:8730/site/
-  ropeway ls -rh https://host:8730/site/docs/
-  ropeway ls --json -r https://host:8730/site/ | jq -r .path`
+const lsExample = `  ropeway ls https://host/m/site/
+  ropeway ls -rh https://host/m/site/docs/
+  ropeway ls --json -r https://host/m/site/ | jq -r .path`
 
 func (a *app) lsVerb() *cobra.Command {
 	var o ListOptions

@@ -121,6 +121,7 @@ type Ready struct {
 	URLs     []string // what a client is given, best first; each may carry pin and token
 	Pin      string   // of the server's key
 	Writable bool
+	Commands []string // lines for a shell on the other side
 }
 
 // Access is one request that ended.
@@ -133,7 +134,10 @@ type Access struct {
 	Status  int
 	Bytes   int64 // of the answer's body
 	Elapsed time.Duration
-	Job     string // the client's job, if the request named one
+	Module  string
+	Route   string // "plan", "object", "file", ...
+	Outcome string // "ok", "refused", "failed", "cut"
+	Cause   string // why it is not ok
 }
 
 // ListOptions is what `ropeway ls` was asked to do, validated.

@@ -19,7 +19,7 @@ import (
 )
 
 // DefaultListen is where serve listens if it is not told.
-const DefaultListen = ":8730"
+const DefaultListen = "127.0.0.1:8873"
 
 const serveLong = `Offer a directory to 'ropeway sync' until interrupted.
 
@@ -55,7 +55,7 @@ func (a *app) serveVerb() *cobra.Command {
 		f.group = "Where"
 		parsed(f, &o.Listen, parseListen, "listen", "", "ADDR", DefaultListen, "address to listen on, HOST:PORT")
 		parsed(f, &o.Advertise, notEmpty, "advertise", "", "HOST", "", "host that the printed URL names")
-		parsed(f, &readyFile, notEmpty, "ready-file", "", "FILE", "", "write address, URLs and pin to FILE (JSON) once ready")
+		parsed(f, &readyFile, notEmpty, "ready-file", "", "FILE", "", "write the URL to FILE once ready, instead of printing it")
 		parsed(f, &o.StateDir, notEmpty, "state-dir", "", "DIR", "", "keep the server's key and history in DIR")
 		f.on(&o.Ephemeral, "ephemeral", "", "keep nothing: a new key each time")
 		f.group = "What is printed"
@@ -137,7 +137,7 @@ func (a *app) serve(ctx context.Context, o ServeOptions, readyFile string) error
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	p := &servePrinter{out: newOutput(a.stdout, a.stderr), o: o}
+	p := &servePrinter{out: newOutput(a.stdout, a.stderr), o: o, quietURL: readyFile != ""}
 	hooks := ServeHooks{Access: p.access, Warn: p.warn, Ready: func(r Ready) {
 		if readyFile != "" {
 			if err := writeReady(readyFile, r); err != nil {
@@ -169,7 +169,9 @@ func writeReady(name string, r Ready) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(jsonLine(newJSONReady(r)))
+	if len(r.URLs) > 0 {
+		_, err = f.WriteString(r.URLs[0] + "\n")
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
@@ -206,14 +208,18 @@ type jsonAccess struct {
 	Status  int     `json:"status"`
 	Bytes   int64   `json:"bytes"`
 	Elapsed float64 `json:"elapsed"`
-	Job     string  `json:"job,omitempty"`
+	Module  string  `json:"module,omitempty"`
+	Route   string  `json:"route,omitempty"`
+	Outcome string  `json:"outcome,omitempty"`
+	Cause   string  `json:"cause,omitempty"`
 }
 
 // servePrinter prints what a server reports. It never makes the server wait:
 // lines that nobody reads are dropped and counted.
 type servePrinter struct {
-	out *output
-	o   ServeOptions
+	out      *output
+	o        ServeOptions
+	quietURL bool // it is in the ready file
 
 	mu      sync.Mutex
 	dropped int64
@@ -228,17 +234,23 @@ func (p *servePrinter) ready(r Ready) {
 	if r.Writable {
 		mode = "writable"
 	}
-	var b strings.Builder
-	for _, u := range r.URLs {
-		b.WriteString(printable(u) + "\n")
+	if len(r.URLs) > 0 && !p.quietURL {
+		p.out.put(toStdout, printable(r.URLs[0])+"\n")
 	}
-	p.out.put(toStdout, b.String())
 	talk := fmt.Sprintf("serving %s as %s, %s, on %s\n", printable(r.Root), printable(r.Module), mode, strings.Join(r.Addrs, " "))
 	if r.Pin != "" {
 		talk += "pin " + printable(r.Pin) + "\n"
 	}
-	if len(r.URLs) > 0 {
-		talk += "on the other side: ropeway sync -a '" + printable(r.URLs[0]) + "' DIR\n"
+	if len(r.URLs) > 1 {
+		for _, u := range r.URLs[1:] {
+			talk += "also at " + printable(u) + "\n"
+		}
+	}
+	if len(r.Commands) > 0 {
+		talk += "on the other side:\n"
+		for _, c := range r.Commands {
+			talk += "  " + printable(c) + "\n"
+		}
 	}
 	p.out.put(toStderr, talk)
 }
@@ -248,15 +260,19 @@ func (p *servePrinter) access(e Access) {
 	case p.o.JSON:
 		p.offer(toStdout, string(jsonLine(jsonAccess{
 			head("access"), jsonTime(e.Time), e.Remote, e.User, e.Method, newJSONPath(e.Path),
-			e.Status, e.Bytes, seconds(e.Elapsed), e.Job,
+			e.Status, e.Bytes, seconds(e.Elapsed), e.Module, e.Route, e.Outcome, e.Cause,
 		})))
 	case p.o.Verbose > 0:
 		user := ""
 		if e.User != "" {
 			user = printable(e.User) + "@"
 		}
-		p.offer(toStderr, fmt.Sprintf("%s %s%s %s %s %d %d %s\n", e.Time.UTC().Format(time.RFC3339), user, printable(e.Remote),
-			printable(e.Method), printable(e.Path), e.Status, e.Bytes, e.Elapsed.Round(time.Millisecond)))
+		cause := ""
+		if e.Cause != "" {
+			cause = " " + printable(e.Outcome+": "+e.Cause)
+		}
+		p.offer(toStderr, fmt.Sprintf("%s %s%s %s %s %d %d %s%s\n", e.Time.UTC().Format(time.RFC3339), user, printable(e.Remote),
+			printable(e.Method), printable(e.Path), e.Status, e.Bytes, e.Elapsed.Round(time.Millisecond), cause))
 	}
 }
 

@@ -18,10 +18,10 @@ Nothing at DST is ever half-replaced. A link that is down is waited for, see
 --timeout; what was interrupted goes on where it was when the same command
 runs again.`
 
-const syncExample = `  ropeway sync -a https://host:8730/site/ ./site          fetch a tree
-  ropeway sync -av --delete ./site/ https://host:8730/site/   send it back
-  ropeway sync -ain --exclude='*.log' https://host:8730/site/ ./site   see what would change
-  ropeway sync -a --bwlimit=1.5M --timeout=1h https://host:8730/site/ ./site`
+const syncExample = `  ropeway sync -a https://host/m/site/ ./site          fetch a tree
+  ropeway sync -av --delete ./site/ https://host/m/site/   send it back
+  ropeway sync -ain --exclude='*.log' https://host/m/site/ ./site   see what would change
+  ropeway sync -a --bwlimit=1.5M --timeout=1h https://host/m/site/ ./site`
 
 func (a *app) syncVerb() *cobra.Command {
 	var s syncFlags

@@ -129,7 +129,7 @@ func (s *syncFlags) options(args []string, a *app) (SyncOptions, error) {
 
 	if len(args) < 2 {
 		what := "needs a source and a destination"
-		hint := "for example: ropeway sync -a https://host:8730/site/ ./site"
+		hint := "for example: ropeway sync -a https://host/m/site/ ./site"
 		if len(args) == 1 {
 			what += "; only " + quote(args[0]) + " was given"
 			hint = "to see what a source holds: ropeway ls URL"

@@ -172,7 +172,16 @@ func (a *applier) keep(r *manifest.Record) error {
 	}
 	a.count(&r.Entry)
 	r.Ext = nil
-	return a.list.Put(r)
+	return a.list.Put(doubted(r))
+}
+
+// doubted marks an entry whose digest cannot be remembered, so that the
+// landing does not take its state of later for the one that was read.
+func doubted(r *manifest.Record) *manifest.Record {
+	if r.Stat.IsZero() && r.Type != manifest.Dir {
+		r.Stat = manifest.Stat{Size: -1} // matches nothing
+	}
+	return r
 }
 
 func (a *applier) area() *land.Area { return a.j.area }
@@ -191,7 +200,7 @@ func (a *applier) gone(r *manifest.Record) error {
 	a.extras = true
 	c := *r
 	c.Ext = []byte{extra}
-	return a.list.Put(&c)
+	return a.list.Put(doubted(&c))
 }
 
 // remove notes an entry to be deleted. That waits for the end of the plan:
@@ -307,6 +316,9 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 		return nil
 	}
 	op := land.Op{Entry: rec.Entry, Change: itemize(old, &rec.Entry, a.j.o.Mask, a.j.o.Checksum)}
+	if a.j.o.StripSetID && rec.Type == manifest.File {
+		op.Entry.Mode &^= 0o6000
+	}
 	same := old != nil && manifest.SameContent(old, &rec.Entry)
 	if old == nil {
 		a.sum.created++

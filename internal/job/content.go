@@ -67,7 +67,11 @@ func (c *content) fail(err error) {
 	}
 }
 
+// lost notes a file whose content cannot be had; nothing of it may land.
 func (c *content) lost(path string) {
+	if err := c.j.area.Unstage(path); err != nil {
+		c.fail(err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.gone) < maxGone {
@@ -175,7 +179,8 @@ type spanFile struct {
 	ready  func() error
 	left   int // tasks under way, and one for the record
 	lost   bool
-	drop   bool
+	writes sync.RWMutex // held to write, or to set drop
+	drop   bool         // nothing of it is written any more
 }
 
 // spans asks for the spans of a note.
@@ -212,15 +217,8 @@ func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
 		}
 		err = c.j.pool.Add(ctx, fetch.Task{
 			Object: o, Locator: locator, Weight: weight, Have: have,
-			Write: func(b int, data []byte) error {
-				if _, err := f.staged.WriteAt(data, o.Offset+int64(b)*digest.BlockSize); err != nil {
-					return err
-				}
-				c.wrote(int64(len(data)))
-				c.literal.Add(int64(len(data)))
-				return nil
-			},
-			Done: f.done,
+			Write: func(b int, data []byte) error { return f.write(data, o.Offset+int64(b)*digest.BlockSize) },
+			Done:  f.done,
 		})
 		if err != nil {
 			f.done(err)
@@ -252,15 +250,31 @@ func (c *content) begin(ctx context.Context, n *plan.SpanNote) error {
 	return nil
 }
 
-// abandon gives up the spans of a file whose record will not need them.
+// abandon gives up the spans of a file that the sender began anew, or never
+// finished: it changed while it was read.
 func (c *content) abandon(path string) {
 	if f := c.cur; f != nil && f.path == path {
 		c.cur = nil
-		f.mu.Lock()
+		f.writes.Lock() // another file may be staged under the same path from now on
 		f.drop = true
-		f.mu.Unlock()
+		f.writes.Unlock()
 		f.done(nil)
 	}
+}
+
+// write stores a verified block.
+func (f *spanFile) write(data []byte, off int64) error {
+	f.writes.RLock()
+	defer f.writes.RUnlock()
+	if f.drop {
+		return nil
+	}
+	if _, err := f.staged.WriteAt(data, off); err != nil {
+		return err
+	}
+	f.c.wrote(int64(len(data)))
+	f.c.literal.Add(int64(len(data)))
+	return nil
 }
 
 func (f *spanFile) add(n int) {

@@ -51,6 +51,9 @@ func (j *job) look(ctx context.Context) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
+	if j.area.Missing() {
+		return h, nil // a dry run into a directory that is not there
+	}
 	var src manifest.Source
 	if index != nil && trailer.Meta&metaMask == j.meta()&metaMask {
 		h.indexed, h.tree, h.extras = true, trailer.Tree, trailer.Meta&metaExtras != 0

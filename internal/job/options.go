@@ -37,6 +37,7 @@ type Options struct {
 	TempDir    string
 	DryRun     bool
 	NumericIDs bool
+	StripSetID bool   // files lose setuid and setgid: the sender is not the operator
 	Holder     string // text for others who find the destination locked
 	Checksum   bool   // read all content again, on both sides
 

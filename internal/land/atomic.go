@@ -145,7 +145,7 @@ func (l *landing) swap(ctx context.Context) error {
 		return err
 	}
 	if err == nil {
-		defer old.Close()
+		defer func() { _ = old.Close() }()
 		if err := l.clear(ctx, old, name); err != nil {
 			return err
 		}
@@ -210,6 +210,14 @@ func (a *Area) reopenRoot() error {
 // rest.
 func (l *landing) clear(ctx context.Context, old *fsys.Dir, name string) error {
 	a := l.a
+	if info, err := old.Stat(); err != nil {
+		return err
+	} else if info.Mode&0o700 != 0o700 && info.UID == l.at.uid {
+		mode := info.Mode | 0o700 // nothing can be moved out of it otherwise
+		if err := l.d.setDirAttr(old, fsys.Attr{Mode: &mode}); err != nil {
+			return err
+		}
+	}
 	if _, err := old.Lstat(StateDir); err == nil {
 		// Another run may look for the state between exchange and move, but it
 		// creates none: it finds this one first.
@@ -233,7 +241,7 @@ func (l *landing) clear(ctx context.Context, old *fsys.Dir, name string) error {
 		return err
 	}
 	if !kept {
-		return l.d.removeAll(ctx, a.place.parent, name)
+		return l.patiently(func() error { return l.d.removeAll(ctx, a.place.parent, name) })
 	}
 	keep := keptName(a.place.base, strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err := l.d.rename(a.place.parent, name, a.place.parent, keep); err != nil {

@@ -118,14 +118,16 @@ func (b *builder) entry(e *manifest.Entry) error {
 		return b.makeLink(to, leaf, e)
 	}
 	from, name, err := b.old.Parent(e.Path)
-	if err != nil {
-		return err
+	var info fsys.Info
+	if err == nil {
+		info, err = from.Lstat(name)
 	}
-	info, err := from.Lstat(name)
-	if err != nil {
-		return err
-	}
+	special := e.Type != manifest.File && e.Type != manifest.Symlink
 	switch {
+	case special && (fsys.IsNotExist(err) || err == nil && info.Type != e.Type):
+		return nil // is listed, but not transferred
+	case err != nil:
+		return err
 	case info.Type != e.Type:
 		return errChanged
 	case kind != OpAttr:

@@ -17,6 +17,7 @@ import (
 func quickDir(t *testing.T) string {
 	if dir, err := os.MkdirTemp("/dev/shm", "land-test-"); err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		fstest.Tree(t, dir, nil) // opens up closed directories before
 		return dir
 	}
 	return t.TempDir()
@@ -35,6 +36,8 @@ var variants = []variant{
 	{"atomic protected", func(j *job, _ string) { j.o.Atomic, j.protect = true, "gone-dir" }},
 	{"early", func(j *job, _ string) { j.o.Early = true }},
 	{"without perm", func(j *job, _ string) { j.o.Mask &^= all & 1 }},
+	{"one by one", func(j *job, _ string) { j.o.noSyncFS = true }},
+	{"one by one atomic", func(j *job, _ string) { j.o.noSyncFS, j.o.Atomic = true, true }},
 	{"temp dir", func(j *job, top string) { j.o.TempDir = top }},
 }
 
@@ -45,6 +48,7 @@ func setUp(t *testing.T, v variant) *job {
 	fstest.Tree(t, src, after)
 	fstest.Tree(t, dst, before)
 	j := newJob(t, src, dst)
+	j.o.noPause = true
 	v.set(j, top)
 	return j
 }
@@ -107,7 +111,7 @@ func (j *job) wanted(old map[string]string) map[string]string {
 
 func (j *job) recover() *Result {
 	j.t.Helper()
-	a, err := Open(context.Background(), Options{Dest: j.o.Dest})
+	a, err := Open(context.Background(), Options{Dest: j.o.Dest, noPause: true})
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -202,7 +206,7 @@ func TestCrashInRecovery(t *testing.T) {
 				j.stopAt(first + m%7)
 				hook, _ := crashing(m)
 				stopped := until(func() {
-					a, err := Open(context.Background(), Options{Dest: j.o.Dest, hook: hook})
+					a, err := Open(context.Background(), Options{Dest: j.o.Dest, hook: hook, noPause: true})
 					if err != nil {
 						t.Error(err)
 						return

@@ -110,7 +110,7 @@ func parseModes(r io.Reader, fn func(openMode)) {
 	s.Buffer(nil, 64<<10)
 	for s.Scan() {
 		var m openMode
-		if json.Unmarshal(s.Bytes(), &m) != nil || m.Mode&^0o7777 != 0 || checkPath(string(m.Path)) != nil {
+		if json.Unmarshal(s.Bytes(), &m) != nil || m.Path == nil || m.Mode&^0o7777 != 0 || checkPath(string(m.Path)) != nil {
 			continue
 		}
 		fn(m)

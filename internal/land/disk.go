@@ -9,7 +9,10 @@ import (
 
 // disk is the gate through which every change of the disk goes, so that a
 // test can stop the program between any two of them.
-type disk struct{ hook func(op string) }
+type disk struct {
+	hook     func(op string)
+	noSyncFS bool
+}
 
 func (d disk) step(op string) {
 	if d.hook != nil {
@@ -115,5 +118,8 @@ func (d disk) syncDir(dir *fsys.Dir) error {
 
 func (d disk) syncFS(dir *fsys.Dir) error {
 	d.step("syncfs")
+	if d.noSyncFS {
+		return fsys.ErrUnsupported
+	}
 	return dir.SyncFS()
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -87,12 +88,17 @@ type job struct {
 	protect string // top of a protected tree
 	how     string // "bytes", "staged", "copy": how files are staged
 	before  func(a *Area)
-	events  []event.Event
+	mu      sync.Mutex
+	events  []event.Event // guarded by mu while a job runs
 }
 
 func newJob(t testing.TB, src, dst string) *job {
 	j := &job{t: t, src: src, how: "bytes"}
-	j.o = Options{Dest: dst, Mask: all, Events: func(e event.Event) { j.events = append(j.events, e) }}
+	j.o = Options{Dest: dst, Mask: all, Events: func(e event.Event) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.events = append(j.events, e)
+	}}
 	return j
 }
 
@@ -158,6 +164,9 @@ func (j *job) plan(a *Area) (final []manifest.Record, ops []Op) {
 		switch {
 		case h == nil || !manifest.SameContent(&w.Entry, &h.Entry):
 			kind := map[manifest.Type]OpKind{manifest.Dir: OpMkdir, manifest.File: OpFile, manifest.Symlink: OpSymlink}[w.Type]
+			if kind == 0 {
+				continue // listed, but not transferred
+			}
 			ops = append(ops, Op{Kind: kind, Entry: w.Entry, Change: ">f+++++++++"})
 		case !manifest.SameAttrs(&w.Entry, &h.Entry, j.o.Mask):
 			ops = append(ops, Op{Kind: OpAttr, Entry: w.Entry, Change: ".f...p....."})

@@ -37,10 +37,10 @@ func (l *landing) index(ctx context.Context) error {
 	}
 	if l.count > 0 {
 		written := time.Now()
-		if err := l.syncLanded(ctx); err != nil {
+		if err := l.patiently(func() error { return l.syncLanded(ctx) }); err != nil {
 			return err
 		}
-		if s.fine {
+		if s.fine && !l.a.o.noPause {
 			if err := sleep(ctx, fineTick-time.Since(written)); err != nil {
 				return err
 			}

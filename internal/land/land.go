@@ -78,7 +78,9 @@ type Options struct {
 	Holder string
 	Events event.Func // nil discards
 
-	hook func(op string) // tests: called before each change of the disk
+	hook     func(op string) // tests: called before each change of the disk
+	noSyncFS bool            // tests: be a system that cannot sync a file system
+	noPause  bool            // tests: do not wait until change times are old enough
 }
 
 // ErrMismatch is returned by StageCopy when the destination does not hold the
@@ -89,6 +91,7 @@ var ErrMismatch = errors.New("land: the destination holds other content")
 // StagedComplete may be called concurrently with each other and with Add;
 // Land and Close only when none of them is under way.
 type Area struct {
+	empty     string // temporary directory of a dry run without destination
 	o         Options
 	d         disk
 	at        *attrs
@@ -114,6 +117,9 @@ type Area struct {
 // an atomic landing it is the new one. With DryRun and no destination it is
 // an empty directory.
 func (a *Area) Root() *fsys.Dir { return a.root }
+
+// Missing reports whether this is a dry run whose destination does not exist.
+func (a *Area) Missing() bool { return a.empty != "" }
 
 // Resolved returns the path that a symlinked destination stands for, and ""
 // when the destination is no symlink.
@@ -192,6 +198,10 @@ func (a *Area) release() {
 		}
 	}
 	a.stage, a.temp, a.state, a.place.parent = nil, nil, nil, nil
+	if a.empty != "" {
+		_ = os.Remove(a.empty) //nolint:forbidigo // of the system's temporary directory
+		a.empty = ""
+	}
 	if a.lock != nil {
 		_ = a.lock.Unlock()
 		a.lock = nil

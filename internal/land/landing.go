@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -118,8 +119,7 @@ func (a *Area) Land(ctx context.Context, final manifest.Source, tree digest.Dige
 // commit makes everything that the landing needs durable, and then marks it.
 // From here on the landing is finished whatever happens.
 func (l *landing) commit(ctx context.Context) error {
-	l.tell("sync")
-	if err := l.syncStaged(ctx); err != nil {
+	if err := l.patiently(func() error { return l.syncStaged(ctx) }); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -269,12 +269,31 @@ func (l *landing) tick() {
 	}
 	if now := time.Now(); now.Sub(l.told) >= 200*time.Millisecond {
 		l.told = now
-		l.tell("land")
+		l.a.o.Events(event.Work{Stage: "land", Files: l.items})
 	}
 }
 
-func (l *landing) tell(stage string) {
-	l.a.o.Events(event.Work{Stage: stage, Files: l.items})
+// patiently runs f, which may take long without an item to count, and tells
+// once a second that we are at it.
+func (l *landing) patiently(f func() error) error {
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	work := event.Work{Stage: "land", Files: l.items}
+	done.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				l.a.o.Events(work)
+			case <-stop:
+				return
+			}
+		}
+	})
+	defer done.Wait()
+	defer close(stop)
+	return f()
 }
 
 // finish removes the mark, and then what the landing needed.
@@ -291,7 +310,8 @@ func (l *landing) finish(ctx context.Context) error {
 			first = err
 		}
 	}
-	if err := l.dropStage(context.WithoutCancel(ctx), l.res.Failed > 0); first == nil {
+	err := l.patiently(func() error { return l.dropStage(context.WithoutCancel(ctx), l.res.Failed > 0) })
+	if first == nil {
 		first = err
 	}
 	if first != nil {
@@ -321,7 +341,6 @@ func (a *Area) writeFinal(ctx context.Context, final manifest.Source, tree diges
 		case err != nil:
 			return err
 		}
-		rec.Ext = nil
 		if rec.Op != manifest.Put {
 			return fault.New(fault.Integrity, "", "the new tree lists a deletion of %q", rec.Path)
 		}

@@ -44,7 +44,7 @@ func open(ctx context.Context, o Options) (_ *Area, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	a := &Area{o: o, d: disk{o.hook}}
+	a := &Area{o: o, d: disk{o.hook, o.noSyncFS}}
 	opened := false
 	defer func() {
 		if !opened {
@@ -109,7 +109,7 @@ func (a *Area) openReal(ctx context.Context) (err error) {
 func (a *Area) openState() (moved bool, err error) {
 	if p := a.place.parent; p != nil {
 		if old, err := p.Child(siblingName(a.place.base)); err == nil {
-			defer old.Close()
+			defer func() { _ = old.Close() }()
 			if a.state, err = old.Child(StateDir); err == nil {
 				return true, nil
 			}
@@ -204,7 +204,7 @@ func (a *Area) current(moved bool) bool {
 	if err != nil {
 		return false
 	}
-	defer now.Close()
+	defer func() { _ = now.Close() }()
 	if info, err := now.Stat(); err != nil || !fsys.SameObject(mine, info) {
 		return false
 	}
@@ -217,7 +217,7 @@ func (a *Area) current(moved bool) bool {
 		if err != nil {
 			return false
 		}
-		defer old.Close()
+		defer func() { _ = old.Close() }()
 		now = old
 	}
 	info, err := now.Lstat(StateDir)
@@ -289,7 +289,7 @@ func (a *Area) tidy(ctx context.Context) error {
 func (a *Area) openDry() (err error) {
 	a.at = &attrs{mask: a.o.Mask, ids: newIDs(a.o.NumericIDs), denied: new(atomic.Bool)}
 	if a.place.missing {
-		a.root, err = emptyDir()
+		a.root, a.empty, err = emptyDir()
 		return err
 	}
 	if a.root, err = a.place.openExisting(); err != nil {
@@ -322,18 +322,19 @@ func (a *Area) openDry() (err error) {
 	return nil
 }
 
-// emptyDir returns a directory that nobody else can fill.
-func emptyDir() (*fsys.Dir, error) {
+// emptyDir returns a directory to look at instead of one that does not exist,
+// and its path, to be removed in the end.
+func emptyDir() (*fsys.Dir, string, error) {
 	path, err := os.MkdirTemp("", "ropeway-dry-run-")
 	if err != nil {
-		return nil, wrap(err, "", "cannot create a temporary directory")
+		return nil, "", wrap(err, "", "cannot create a temporary directory")
 	}
-	defer os.Remove(path)
 	d, err := fsys.OpenDir(path)
 	if err != nil {
-		return nil, wrap(err, "", "cannot open a temporary directory")
+		_ = os.Remove(path)
+		return nil, "", wrap(err, "", "cannot open a temporary directory")
 	}
-	return d, nil
+	return d, path, nil
 }
 
 // checkPath refuses paths that are not of the tree: the state's own.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
-	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 // place is where a destination is.
@@ -22,6 +21,8 @@ type place struct {
 }
 
 // locate finds the operator's path, which need not exist but for its parent.
+//
+
 func locate(dest string) (place, error) {
 	if dest == "" {
 		return place{}, fault.New(fault.Usage, "", "the destination is empty")
@@ -42,11 +43,11 @@ func locate(dest string) (place, error) {
 		return place{}, wrap(err, "", "cannot reach %s", dest)
 	}
 	p := place{path: filepath.Join(dir, base), base: base}
-	real, err := filepath.EvalSymlinks(p.path)
+	whole, err := filepath.EvalSymlinks(p.path)
 	switch {
-	case err == nil && real != p.path && isSymlink(p.path):
-		p.path, p.resolved = real, real
-		dir, p.base = filepath.Split(real)
+	case err == nil && whole != p.path && isSymlink(p.path):
+		p.path, p.resolved = whole, whole
+		dir, p.base = filepath.Split(whole)
 	case err == nil:
 	case !fsys.IsNotExist(err):
 		return place{}, wrap(err, "", "cannot reach %s", dest)
@@ -66,14 +67,8 @@ func locate(dest string) (place, error) {
 // isSymlink looks at a path of the operator's; on systems that spell a path in
 // several ways, a resolved one differs without any symlink.
 func isSymlink(path string) bool {
-	dir, err := fsys.OpenDir(filepath.Dir(path))
-	if err != nil {
-		_, err := os.Readlink(path)
-		return err == nil
-	}
-	defer dir.Close()
-	info, err := dir.Lstat(filepath.Base(path))
-	return err == nil && info.Type == manifest.Symlink
+	_, err := os.Readlink(path)
+	return err == nil
 }
 
 // open opens the destination, which it creates when it is missing.

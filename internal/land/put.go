@@ -36,6 +36,13 @@ func (l *landing) in(path string, f func(dir *fsys.Dir, leaf string) error) erro
 // until dirs gives it its own mode.
 func (l *landing) mkdir(dir *fsys.Dir, leaf string, e *manifest.Entry) error {
 	mode := l.at.mode(e, nil)
+	if l.at.mask&manifest.Perm == 0 && mode&0o700 != 0o700 { // dirs does not know it then
+		if info, err := dir.Lstat(leaf); err != nil || info.Type != manifest.Dir {
+			if err := l.noteMode(e.Path, mode); err != nil {
+				return err
+			}
+		}
+	}
 	err := l.d.mkdir(dir, leaf, mode|0o700)
 	if errors.Is(err, fs.ErrExist) {
 		info, lerr := dir.Lstat(leaf)
@@ -53,11 +60,6 @@ func (l *landing) mkdir(dir *fsys.Dir, leaf string, e *manifest.Entry) error {
 	}
 	if err != nil {
 		return err
-	}
-	if l.at.mask&manifest.Perm == 0 && mode&0o700 != 0o700 {
-		if err := l.noteMode(e.Path, mode); err != nil {
-			return err
-		}
 	}
 	return l.chown(dir, leaf, e)
 }
@@ -167,25 +169,12 @@ func (l *landing) carry(name string, dir *fsys.Dir, leaf string, e *manifest.Ent
 func (l *landing) copyTo(from *fsys.Dir, name string, dir *fsys.Dir, leaf string) error {
 	src, info, err := from.OpenFile(name)
 	if errors.Is(err, fs.ErrPermission) && from == l.stage {
-		// A mode that shuts out even its owner; it is known from info below.
-		if info, err = from.Lstat(name); err != nil {
-			return err
-		}
-		open := info.Mode | 0o600
-		if err := l.d.setAttr(from, name, fsys.Attr{Mode: &open}); err != nil {
-			return err
-		}
-		src, _, err = from.OpenFile(name)
-		if rerr := l.d.setAttr(from, name, fsys.Attr{Mode: &info.Mode}); err == nil {
-			err = rerr
-		}
-	}
-	if src != nil {
-		defer src.Close()
+		src, info, err = l.openClosed(name)
 	}
 	if err != nil {
 		return err
 	}
+	defer src.Close()
 	dst, err := l.d.create(dir, leaf, 0o600)
 	if err != nil {
 		return err
@@ -198,6 +187,24 @@ func (l *landing) copyTo(from *fsys.Dir, name string, dir *fsys.Dir, leaf string
 		return err
 	}
 	return l.d.fsync(dst)
+}
+
+// openClosed opens a staged file with a mode that shuts out even its owner.
+func (l *landing) openClosed(name string) (*os.File, fsys.Info, error) {
+	info, err := l.stage.Lstat(name)
+	if err != nil {
+		return nil, info, err
+	}
+	mode := info.Mode | 0o600
+	if err := l.d.setAttr(l.stage, name, fsys.Attr{Mode: &mode}); err != nil {
+		return nil, info, err
+	}
+	f, _, err := l.stage.OpenFile(name)
+	if rerr := l.d.setAttr(l.stage, name, fsys.Attr{Mode: &info.Mode}); err == nil && rerr != nil {
+		_ = f.Close()
+		err = rerr
+	}
+	return f, info, err
 }
 
 // cloneAttrs gives an open file of ours the attributes of info.

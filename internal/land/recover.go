@@ -47,7 +47,7 @@ func (l *landing) resume(ctx context.Context) error {
 		return err
 	}
 	if dir != l.a.state {
-		defer dir.Close()
+		defer func() { _ = dir.Close() }()
 	}
 	err = l.d.mkdir(dir, name, 0o700) // it may be gone, if all that was in it has landed
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -56,7 +56,7 @@ func (l *landing) resume(ctx context.Context) error {
 	if l.stage, err = dir.Child(name); err != nil {
 		return err
 	}
-	defer l.stage.Close()
+	defer func() { _ = l.stage.Close() }()
 	info, err := l.stage.Stat()
 	if err != nil {
 		return err

@@ -15,6 +15,9 @@ import (
 // when writing fails.
 func (a *Area) Preflight(bytes, inodes int64) error {
 	dirs := []*fsys.Dir{a.root}
+	if a.place.missing { // dry run
+		dirs[0] = a.place.parent
+	}
 	if a.stage != nil {
 		dirs = append(dirs, a.stage)
 	}

@@ -22,15 +22,40 @@ type Staged struct {
 	a    *Area
 	f    *os.File
 	name string
+	done string // its name once it is finished; "" keeps it
 	size int64
 	old  bool // was there before
 }
 
 // Stage opens the staged content of the file at path, size bytes long, or
 // creates it. What an earlier run has written there is kept, but for what lies
-// beyond size. The blocks in it must be verified before they are used.
+// beyond size. The blocks in it must be verified before they are used. Only
+// when it is finished can it land.
 func (a *Area) Stage(path string, size int64) (*Staged, error) {
-	return a.openStaged(fileName(path), size)
+	if a.stage == nil {
+		return nil, errDryRun
+	}
+	part, whole := partName(path), fileName(path)
+	if err := a.d.rename(a.stage, whole, a.stage, part); err != nil && !fsys.IsNotExist(err) {
+		return nil, wrap(err, "", "cannot stage a file")
+	}
+	s, err := a.openStaged(part, size)
+	if err == nil {
+		s.done = whole
+	}
+	return s, err
+}
+
+// Unstage removes what is staged whole for the file at path, so that it cannot
+// land.
+func (a *Area) Unstage(path string) error {
+	if a.stage == nil {
+		return nil
+	}
+	if err := a.d.discard(a.stage, fileName(path)); err != nil {
+		return wrap(err, "", "cannot remove a staged file")
+	}
+	return nil
 }
 
 // Object opens a staged derived object in the same way.
@@ -115,6 +140,9 @@ func (s *Staged) Finish(e *manifest.Entry) error {
 	err := s.a.finish(s.f, s.name, e)
 	if cerr := s.f.Close(); err == nil && cerr != nil {
 		err = cerr
+	}
+	if err == nil && s.done != "" {
+		err = s.a.d.rename(s.a.stage, s.name, s.a.stage, s.done)
 	}
 	if err != nil {
 		return wrap(err, "", "cannot finish the staged file for %s", e.Path)

@@ -22,6 +22,7 @@ func hashed(path string) string {
 }
 
 func fileName(path string) string        { return "f-" + hashed(path) }
+func partName(path string) string        { return "p-" + hashed(path) }
 func linkName(path string) string        { return "s-" + hashed(path) }
 func objectName(id digest.Digest) string { return "o-" + id.String() }
 func carriedName(path string) string     { return StateDir + "-" + hashed(path)[:32] + ".tmp" }
@@ -99,7 +100,7 @@ func (l *landing) dropStage(ctx context.Context, keep bool) error {
 		return err
 	}
 	if dir != l.a.state {
-		defer dir.Close()
+		defer func() { _ = dir.Close() }()
 	}
 	if !keep {
 		return l.a.d.removeAll(ctx, dir, name)

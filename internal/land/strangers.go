@@ -103,7 +103,7 @@ func (w *walker) descend(dir *fsys.Dir, name, path string) error {
 	if err != nil {
 		return err
 	}
-	defer child.Close()
+	defer func() { _ = child.Close() }()
 	if err := noMountIn(child, w.dev, path); err != nil {
 		return err
 	}
@@ -158,6 +158,6 @@ func (l *landing) movable(path string, dir *fsys.Dir, leaf string) error {
 	} else if err != nil {
 		return err
 	}
-	defer child.Close()
+	defer func() { _ = child.Close() }()
 	return noMountIn(child, root.Dev, path)
 }

@@ -66,7 +66,9 @@ func (l *landing) syncOneByOne(ctx context.Context) error {
 func (l *landing) syncFile(dir *fsys.Dir, name string) error {
 	f, err := dir.OpenFileRW(name)
 	if fsys.IsPermission(err) { // finished, with a mode that forbids it; reading suffices on most systems
-		f, _, err = dir.OpenFile(name)
+		if f, _, err = dir.OpenFile(name); fsys.IsPermission(err) && dir == l.stage {
+			f, _, err = l.openClosed(name)
+		}
 	}
 	if err != nil {
 		return err
@@ -96,13 +98,13 @@ func (l *landing) syncLanded(ctx context.Context) error {
 	if err := l.d.syncFS(l.a.root); !errors.Is(err, fsys.ErrUnsupported) {
 		return err
 	}
-	last, any := "", false
+	last, begun := "", false
 	return l.eachOp(ctx, func(op *Op) error {
 		parent := manifest.Parent(op.Entry.Path)
-		if any && parent == last {
+		if begun && parent == last {
 			return nil
 		}
-		last, any = parent, true
+		last, begun = parent, true
 		dir, err := l.tree.Dir(parent)
 		if fsys.IsNotExist(err) || fsys.IsPermission(err) {
 			return nil // removed, or failed before

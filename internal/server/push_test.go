@@ -78,7 +78,7 @@ func TestPush(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d := &lane.Dialer{Endpoint: s.url}
-	if err := d.Serve(ctx, "/v1/m/mod/push", nil, hello); fault.ClassOf(err) != fault.OK && fault.ClassOf(err) != fault.Network {
+	if err := d.Serve(ctx, "/v1/m/mod/lane", nil, hello); fault.ClassOf(err) != fault.OK && fault.ClassOf(err) != fault.Network {
 		t.Error(err)
 	}
 	if got := <-p.got; got != "from the client" {
@@ -95,11 +95,11 @@ func TestPush(t *testing.T) {
 		class         fault.Class
 		text          string
 	}{
-		"reader":   {"/v1/m/mod/push", reader, nil, fault.Denied, "access denied"},
-		"no token": {"/v1/m/mod/push", "", nil, fault.Denied, "access denied"},
-		"absent":   {"/v1/m/absent/push", s.url.Token, nil, fault.Denied, "access denied"},
+		"reader":   {"/v1/m/mod/lane", reader, nil, fault.Denied, "access denied"},
+		"no token": {"/v1/m/mod/lane", "", nil, fault.Denied, "access denied"},
+		"absent":   {"/v1/m/absent/lane", s.url.Token, nil, fault.Denied, "access denied"},
 		"nowhere":  {"/v1/m/mod/plan", s.url.Token, nil, fault.NotFound, "nothing"},
-		"pusher":   {"/v1/m/mod/push", s.url.Token, http.Header{"Refuse": {"1"}}, fault.Busy, "another push"},
+		"pusher":   {"/v1/m/mod/lane", s.url.Token, http.Header{"Refuse": {"1"}}, fault.Busy, "another push"},
 	} {
 		u := s.url
 		u.Token = x.token

@@ -55,7 +55,7 @@ func (s *server) reverseUse(c *call, r *http.Request) (func(*lane.Conn), *refusa
 	if r.TLS == nil || r.TLS.Version < tls.VersionTLS13 {
 		return nil, errOldTLS
 	}
-	if c.route.name != routePush {
+	if c.route.name != routeReverse {
 		return nil, errNowhere
 	}
 	if f := s.authorize(c, r); f != nil {

@@ -32,7 +32,7 @@ type route struct {
 
 // verb returns what a token must permit.
 func (r route) verb() auth.Verb {
-	if r.name == routePush {
+	if r.name == routePush || r.name == routeReverse {
 		return auth.Write
 	}
 	return auth.Read
@@ -73,7 +73,7 @@ func routeOf(u *url.URL) route {
 		return other
 	}
 	verb, _, _ := strings.Cut(rest, "/")
-	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "push": routePush}[verb]
+	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "push": routePush, "lane": routeReverse}[verb]
 	if !ok {
 		name = routeOther
 	}

@@ -71,7 +71,7 @@ func TestStoppingServer(t *testing.T) {
 	if w := do("GET", "/m/mod/hello.txt"); w.Code != 200 {
 		t.Error(w)
 	}
-	if _, err := s.reverse(request("POST", "/v1/m/mod/push")); !errors.Is(err, errStopping.err) {
+	if _, err := s.reverse(request("POST", "/v1/m/mod/lane")); !errors.Is(err, errStopping.err) {
 		t.Error(err)
 	}
 	s.ready.Store(true)

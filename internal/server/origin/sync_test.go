@@ -23,7 +23,6 @@ type site struct {
 	src, dst string
 	lanes    *lane.Local
 	org      *origin.Origin
-	items    []string
 }
 
 func newSite(t *testing.T) *site { return newSiteAt(t, t.TempDir()) }
@@ -109,3 +108,5 @@ func TestTortureTreeArrivesWhole(t *testing.T) {
 		t.Errorf("second run: %+v", sum)
 	}
 }
+
+type jobConn = *lane.Conn

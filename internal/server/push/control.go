@@ -1,0 +1,121 @@
+package push
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ropeway/ropeway/internal/fault"
+)
+
+// errSilent is why a control stream is given up although it is up.
+var errSilent = fault.New(fault.Network, "", "no answer from the server for %v", silence)
+
+// attempt follows the job on a connection of its own, until it has a result or
+// the connection fails.
+func (p *pusher) attempt() (*result, error) {
+	dialCtx, cancelDial := context.WithTimeout(p.ctx, min(dialLimit, p.left()))
+	defer cancelDial()
+	conn, err := p.c.Dialer.Dial(dialCtx)
+	if err != nil {
+		if dialCtx.Err() != nil && p.ctx.Err() == nil {
+			err = fault.New(fault.Network, "", "%s: no answer", p.c.Dialer.Endpoint.Addr())
+		}
+		return nil, err
+	}
+	defer conn.Close(nil)
+	post := p.post
+	post.Seq = p.next
+	first, err := json.Marshal(&post)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, err, "", "push")
+	}
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	dog := time.AfterFunc(min(silence, p.left()), func() { cancel(errSilent) })
+	defer dog.Stop()
+	body, w := io.Pipe()
+	pulsed := make(chan struct{})
+	go func() {
+		defer close(pulsed)
+		pulse(ctx, w, append(first, '\n'))
+	}()
+	defer func() {
+		cancel(nil)
+		_ = body.Close()
+		<-pulsed
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, pushPath(p.c.Module), body)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, err, "", "push")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	p.told = true
+	resp, err := conn.RoundTrip(req)
+	if err == nil {
+		defer func() { _ = resp.Body.Close() }()
+		var res *result
+		if res, err = p.follow(resp, dog); res != nil {
+			return res, nil
+		}
+	}
+	if p.ctx.Err() != nil {
+		cancel(nil)
+		p.withdraw(conn)
+	}
+	return nil, err
+}
+
+// pulse writes first, and then a sign of life once a second.
+func pulse(ctx context.Context, w *io.PipeWriter, first []byte) {
+	_, err := w.Write(first)
+	t := time.NewTicker(heartbeat)
+	defer t.Stop()
+	for err == nil {
+		select {
+		case <-t.C:
+			_, err = w.Write([]byte("\n"))
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	_ = w.CloseWithError(err)
+}
+
+// follow reads the answer.
+func (p *pusher) follow(resp *http.Response, dog *time.Timer) (*result, error) {
+	if resp.StatusCode != http.StatusOK {
+		p.told = false // or no longer
+		err := refusal(resp)
+		if n, e := strconv.Atoi(resp.Header.Get("Retry-After")); e == nil && n > 0 && fault.ClassOf(err) == fault.Network {
+			err = &retryAfter{err, min(time.Duration(min(n, 1e6))*time.Second, maxRetryAfter)}
+		}
+		return nil, err
+	}
+	r := bufio.NewReaderSize(resp.Body, maxLine)
+	for {
+		b, err := r.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return nil, fault.New(fault.Incompatible, "", "the server sent a line of more than %d bytes", maxLine)
+		case errors.Is(err, io.EOF):
+			return nil, fault.Wrap(fault.Network, errNoResult, "", "%s", p.c.Dialer.Endpoint.Addr())
+		case err != nil:
+			return nil, err
+		}
+		var l line
+		if err := json.Unmarshal(bytes.TrimSpace(b), &l); err != nil {
+			return nil, fault.Wrap(fault.Incompatible, err, "", "the server sent something that is no report")
+		}
+		dog.Stop() // whoever takes the events may need its time
+		if res := p.line(&l); res != nil {
+			return res, nil
+		}
+		dog.Reset(silence)
+	}
+}
