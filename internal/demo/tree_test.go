@@ -28,7 +28,7 @@ func archive(t *testing.T, j jar) []byte {
 }
 
 func TestJarHasItsSizeAndIsTheSameTwice(t *testing.T) {
-	for _, size := range []int64{minJar, minJar + 1, 99_999, 1_000_003, 6_000_000} {
+	for _, size := range []int64{minJar, minJar + 1, 99_999, 1_000_003} {
 		for version := 1; version <= 2; version++ {
 			j := jar{size: size, seed: 7, version: version}
 			a := archive(t, j)
@@ -92,7 +92,7 @@ func readAll(t *testing.T, b []byte) map[string][32]byte {
 }
 
 func TestJarVersionsShareMostEntries(t *testing.T) {
-	j := jar{size: 6_000_000, seed: 1, version: 1}
+	j := jar{size: 2_000_000, seed: 1, version: 1}
 	one := readAll(t, archive(t, j))
 	j.version = 2
 	two := readAll(t, archive(t, j))

@@ -280,6 +280,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		return a.run(gctx, x.segments)
 	})
 	err := g.Wait()
+	c.end()
 	if err == nil && !x.same {
 		err = j.pool.Idle(ctx)
 	}
