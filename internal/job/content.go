@@ -279,6 +279,13 @@ func (f *spanFile) write(data []byte, off int64) error {
 	return nil
 }
 
+// end gives up spans whose record will not come any more. The applier has ended.
+func (c *content) end() {
+	if f := c.cur; f != nil {
+		c.abandon(f.path)
+	}
+}
+
 func (f *spanFile) add(n int) {
 	f.mu.Lock()
 	f.left += n

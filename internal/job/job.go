@@ -281,6 +281,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 	})
 	err := g.Wait()
 	c.planned.Store(err == nil)
+	c.end()
 	if err == nil && !x.same {
 		err = j.pool.Idle(ctx)
 	}
