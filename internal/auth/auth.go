@@ -20,7 +20,7 @@ func writeFile(path string, data []byte, perm os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // fails once renamed
+	defer func() { _ = os.Remove(f.Name()) }() // fails once renamed
 	_, err = f.Write(data)
 	if err == nil && perm != 0o600 {
 		err = f.Chmod(perm)
@@ -38,7 +38,7 @@ func writeFile(path string, data []byte, perm os.FileMode) error {
 		return err
 	}
 	if d, e := os.Open(filepath.Dir(path)); e == nil {
-		d.Sync() // not every system can; the rename stands
+		_ = d.Sync() // not every system can; the rename stands
 		d.Close()
 	}
 	return nil
@@ -71,8 +71,8 @@ func withLock(dir string, f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close() // unlocks
-	for end := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
+	defer l.Close()                                                            // unlocks
+	for end := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // ends within lockWait
 		err := tryLock(l)
 		if err == nil {
 			return f()

@@ -104,7 +104,7 @@ func (s *site) stop() {
 		return
 	}
 	s.cancel()
-	<-s.ended
+	<-s.ended //nolint:errcheck // it was told to end: how it did is no news
 	s.cancel = nil
 }
 

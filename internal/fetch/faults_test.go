@@ -188,7 +188,7 @@ func TestTimeout(t *testing.T) {
 		if d := time.Since(start); d < 15*time.Minute || d > 15*time.Minute+time.Second {
 			t.Errorf("ended after %v", d)
 		}
-		if len(b.linked()) != 1 || b.linked()[0].GiveUp.Sub(time.Now()).Abs() > time.Second {
+		if len(b.linked()) != 1 || time.Until(b.linked()[0].GiveUp).Abs() > time.Second {
 			t.Errorf("links %+v, ended %v", b.linked(), time.Now())
 		}
 		if err := b.pool.Do(t.Context(), "x", nil); fault.ClassOf(err) != fault.Network {

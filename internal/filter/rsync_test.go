@@ -164,8 +164,8 @@ func (tr tree) synced(sent tree, s *Set) tree {
 }
 
 // diff describes how got differs from want.
-func (want tree) diff(got tree) (lines []string) {
-	for p, dir := range want {
+func (tr tree) diff(got tree) (lines []string) {
+	for p, dir := range tr {
 		if d, ok := got[p]; !ok {
 			lines = append(lines, fmt.Sprintf("only rsync has %q (directory: %v)", p, dir))
 		} else if d != dir {
@@ -173,7 +173,7 @@ func (want tree) diff(got tree) (lines []string) {
 		}
 	}
 	for p, dir := range got {
-		if _, ok := want[p]; !ok {
+		if _, ok := tr[p]; !ok {
 			lines = append(lines, fmt.Sprintf("rsync lacks %q (directory: %v)", p, dir))
 		}
 	}

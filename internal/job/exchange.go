@@ -48,7 +48,6 @@ const (
 )
 
 var (
-	errNeed    = errors.New("the sender asks what is held")
 	errRestart = errors.New("the sender has forgotten the job")
 )
 

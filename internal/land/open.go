@@ -325,13 +325,13 @@ func (a *Area) openDry() (err error) {
 // emptyDir returns a directory to look at instead of one that does not exist,
 // and its path, to be removed in the end.
 func emptyDir() (*fsys.Dir, string, error) {
-	path, err := os.MkdirTemp("", "ropeway-dry-run-") //nolint:forbidigo // the system's own directory
+	path, err := os.MkdirTemp("", "ropeway-dry-run-")
 	if err != nil {
 		return nil, "", wrap(err, "", "cannot create a temporary directory")
 	}
 	d, err := fsys.OpenDir(path)
 	if err != nil {
-		_ = os.Remove(path) //nolint:forbidigo // as above
+		_ = os.Remove(path)
 		return nil, "", wrap(err, "", "cannot open a temporary directory")
 	}
 	return d, path, nil

@@ -22,7 +22,7 @@ type place struct {
 
 // locate finds the operator's path, which need not exist but for its parent.
 //
-//nolint:forbidigo // the path is the operator's
+
 func locate(dest string) (place, error) {
 	if dest == "" {
 		return place{}, fault.New(fault.Usage, "", "the destination is empty")
@@ -67,7 +67,7 @@ func locate(dest string) (place, error) {
 // isSymlink looks at a path of the operator's; on systems that spell a path in
 // several ways, a resolved one differs without any symlink.
 func isSymlink(path string) bool {
-	_, err := os.Readlink(path) //nolint:forbidigo // the path is the operator's
+	_, err := os.Readlink(path)
 	return err == nil
 }
 
@@ -88,7 +88,7 @@ func (p *place) openExisting() (*fsys.Dir, error) {
 	if err == nil {
 		return root, nil
 	}
-	if info, e := os.Stat(p.path); e == nil && !info.IsDir() { //nolint:forbidigo // the path is the operator's
+	if info, e := os.Stat(p.path); e == nil && !info.IsDir() {
 		return nil, fault.New(fault.Usage, "", "%s is a file, not a directory", p.path)
 	}
 	return nil, wrap(err, "", "cannot open %s", p.path)

@@ -47,7 +47,7 @@ func (a *Area) stageIn(tempDir string) (*fsys.Dir, string, error) {
 	}
 	abs, err := filepath.Abs(tempDir)
 	if err == nil {
-		abs, err = filepath.EvalSymlinks(abs) //nolint:forbidigo // the path is the operator's
+		abs, err = filepath.EvalSymlinks(abs)
 	}
 	if err != nil {
 		return nil, "", wrap(err, "", "cannot use %s for temporary files", tempDir)

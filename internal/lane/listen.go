@@ -95,7 +95,7 @@ func SetCongestion(c net.Conn, name string) error {
 // CongestionControl returns the name of the algorithm that this side of c
 // sends by, "" where that cannot be known.
 func CongestionControl(c net.Conn) (name string) {
-	withSocket(c, func(fd uintptr) error {
+	_ = withSocket(c, func(fd uintptr) error {
 		name = getCongestion(fd)
 		return nil
 	})

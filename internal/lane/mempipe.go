@@ -37,7 +37,7 @@ func (c *memConn) LocalAddr() net.Addr  { return pipeAddr{} }
 func (c *memConn) RemoteAddr() net.Addr { return pipeAddr{} }
 
 func (c *memConn) SetDeadline(t time.Time) error {
-	c.SetReadDeadline(t)
+	_ = c.SetReadDeadline(t)
 	return c.SetWriteDeadline(t)
 }
 

@@ -23,7 +23,7 @@ func Pipe(h http.Handler) *Local {
 	l.server.IdleTimeout = 0
 	go func() {
 		defer close(l.served)
-		l.server.Serve(l.conns)
+		_ = l.server.Serve(l.conns)
 	}()
 	return l
 }
@@ -45,7 +45,7 @@ func (l *Local) Dial(ctx context.Context) (*Conn, error) {
 // Close ends all lanes. Handlers that still run see their context end.
 func (l *Local) Close() error {
 	err := l.server.Close()
-	l.conns.Close()
+	_ = l.conns.Close()
 	<-l.served
 	return err
 }

@@ -109,7 +109,7 @@ func readHead(br *bufio.Reader) ([]byte, error) {
 	var head []byte
 	for {
 		line, err := br.ReadSlice('\n')
-		if err != nil && err != bufio.ErrBufferFull {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return nil, err
 		}
 		if head = append(head, line...); len(head) > maxHeader {

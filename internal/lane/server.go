@@ -98,7 +98,7 @@ func serveOne(ctx context.Context, nc net.Conn, m *meter, h http.Handler, addr s
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		s.Serve(l)
+		_ = s.Serve(l)
 	}()
 	select {
 	case <-m.done:

@@ -1,6 +1,7 @@
 package netsim
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -183,7 +184,7 @@ func (c *Conn) fail(err error) {
 	}
 	c.err = err
 	c.out.cut()
-	if err == syscall.ECONNRESET && !c.closed {
+	if errors.Is(err, syscall.ECONNRESET) && !c.closed {
 		c.f.l.stats.Resets++
 	}
 	c.in.readable.Broadcast()

@@ -23,7 +23,6 @@ type site struct {
 	src, dst string
 	lanes    *lane.Local
 	org      *origin.Origin
-	items    []string
 }
 
 func newSite(t *testing.T) *site { return newSiteAt(t, t.TempDir()) }

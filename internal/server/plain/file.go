@@ -104,10 +104,10 @@ func (s *steadyFile) Read(b []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.f.ReadAt(b[:min(int64(len(b)), s.size-s.at)], s.at)
-	if err == io.EOF && n > 0 {
+	if errors.Is(err, io.EOF) && n > 0 {
 		err = nil // the stamp tells whether it is shorter now
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errChanged
 	}
 	if after, serr := stampOf(s.f); err == nil && serr != nil {

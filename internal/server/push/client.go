@@ -97,7 +97,6 @@ type pusher struct {
 
 	ticket    string
 	next      int64 // event
-	lane      int64 // the last that was asked for
 	began     time.Time
 	heard     time.Time // the last line; zero before the first
 	down      bool

@@ -58,7 +58,7 @@ func generation(ctx context.Context, o *job.Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	index, trailer, err := a.OpenIndex()
 	if err != nil || index == nil || trailer.Tree.IsZero() {
 		return "", err
