@@ -352,6 +352,16 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 	defer list.Cancel()
 	// The tree below each path has an index of its own.
 	name := mod + "/" + j.req.Path
+	meta := uint64(j.req.Mask)
+	if j.req.OmitRoot {
+		meta |= 1 << 8
+	}
+	if j.req.Recursive {
+		meta |= 1 << 9
+	}
+	if j.req.One {
+		name += "!"
+	}
 	index, err := st.Indexes().Create(name)
 	if err != nil {
 		return wire.End{}, err
@@ -373,17 +383,41 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 			return errors.Join(batch.Put(id, data), batch.Sync())
 		},
 		Emit: j.segment, Work: j.working, Warn: j.warn,
+		Remembered: func() (plan.Remembered, bool) { return j.remembered(name, meta) },
 	}
 	end, err := s.Run(ctx)
 	if err != nil {
 		return end, err
+	}
+	if end.Segments == 0 && index.Count() == 0 {
+		return end, nil // nothing is new
 	}
 	if !st.Manifests().Has(mod, end.Tree) {
 		if err := list.Commit(end.Tree, 0); err != nil {
 			return end, err
 		}
 	}
-	return end, index.Commit(end.Tree, 0)
+	return end, index.Commit(end.Tree, meta)
+}
+
+// remembered returns the index if it lists what the receiver holds.
+func (j *planJob) remembered(name string, meta uint64) (plan.Remembered, bool) {
+	indexes := j.o.cfg.Store.Indexes()
+	old, err := indexes.Open(name)
+	if err != nil {
+		return plan.Remembered{}, false
+	}
+	r := plan.Remembered{Trailer: old.Trailer(), Open: func() (manifest.Source, func(), error) {
+		src, err := indexes.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return src, func() { _ = src.Close() }, nil
+	}}
+	_ = old.Close()
+	b := j.base
+	ok := !j.req.Fresh && len(b.Uploads) == 0 && len(b.Changes) == 0 && b.Tree == r.Trailer.Tree && r.Trailer.Meta == meta
+	return r, ok
 }
 
 func (j *planJob) segment(body []byte) error {
