@@ -87,7 +87,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 	file, err := o.cfg.Temp.Temp()
 	if err != nil {
 		closer()
-		return nil, fault.Wrap(classOf(err), err, "", "the server cannot keep a plan")
+		return nil, fault.Wrap(fsys.Class(err), err, "", "the server cannot keep a plan")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &planJob{o: o, req: *req, cancel: cancel, file: file, baseSet: make(chan struct{}), wake: make(chan struct{}), used: time.Now()}
@@ -120,12 +120,12 @@ func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error
 	}
 	dir, err := o.cfg.Root.Descend(dirPath)
 	if err != nil {
-		return opts, nil, fault.New(classOf(err), "list what there is with: ropeway ls", "/%s in module %s: %s", dirPath, o.cfg.Module, fsys.Plain(err))
+		return opts, nil, fault.New(fsys.Class(err), "list what there is with: ropeway ls", "/%s in module %s: %s", dirPath, o.cfg.Module, fsys.Plain(err))
 	}
 	if req.One {
 		if _, err := dir.Lstat(opts.OneFile); err != nil {
 			_ = dir.Close()
-			return opts, nil, fault.New(classOf(err), "list what there is with: ropeway ls", "/%s in module %s: %s", req.Path, o.cfg.Module, fsys.Plain(err))
+			return opts, nil, fault.New(fsys.Class(err), "list what there is with: ropeway ls", "/%s in module %s: %s", req.Path, o.cfg.Module, fsys.Plain(err))
 		}
 	}
 	opts.Root = dir
@@ -332,7 +332,7 @@ func (j *planJob) run(ctx context.Context, opts scan.Options) {
 		if ctx.Err() == nil {
 			j.o.cfg.Log("plan of /%s: %v", j.req.Path, err)
 		}
-		f := wire.Fail{Class: classOf(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
+		f := wire.Fail{Class: fsys.Class(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
 		j.ending, j.payload = wire.KindFail, f.Marshal()
 	case end.Segments == 0:
 		j.ending, j.payload = wire.KindUnchanged, end.Marshal()
