@@ -282,6 +282,8 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		return a.run(gctx, x.segments)
 	})
 	err := g.Wait()
+	c.planned.Store(err == nil)
+	c.end()
 	if err == nil && !x.same {
 		err = j.pool.Idle(ctx)
 	}
