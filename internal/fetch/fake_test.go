@@ -186,14 +186,16 @@ func sleepCtx(ctx context.Context, d time.Duration) error {
 var errReset = errors.New("connection reset by peer")
 
 func (l *fakeLane) wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-l.done:
-		return l.err
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.done:
+			return l.err
+		}
 	}
 	l.mu.Lock()
 	silent, thaw := l.silent || l.dripping, l.thaw

@@ -100,7 +100,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		err := refusal(resp)
-		if x.next > 0 && fault.ClassOf(err) == fault.Network {
+		if errors.Is(err, fetch.ErrGone) {
 			return nil, fault.Wrap(fault.Other, errRestart, "", "%v", err)
 		}
 		return nil, err
@@ -183,7 +183,11 @@ func (x *exchange) frame(ctx context.Context, kind wire.Kind, payload []byte, al
 		if err := f.Unmarshal(payload); err != nil {
 			return bad(err)
 		}
-		return nil, false, remoteError(f.Class, f.Text, f.Hint)
+		err := remoteError(f.Class, f.Text, f.Hint)
+		if fault.ClassOf(err) == fault.Network { // of this job, which stays so
+			err = fault.Wrap(fault.Other, errRestart, "", "%v", err)
+		}
+		return nil, false, err
 	case wire.KindEnd, wire.KindUnchanged:
 		if err := x.end.Unmarshal(payload); err != nil {
 			return bad(err)

@@ -194,12 +194,25 @@ func (j *job) run(ctx context.Context) (*event.Summary, error) {
 			j.held.close()
 		}
 	}()
+	restarts := 0
 	for round := 1; ; round++ {
 		a, x, err := j.attempt(ctx)
 		switch {
 		case err == nil:
-		case errors.Is(err, errRestart) && round < rounds, errors.Is(err, errBase) && !j.full:
-			j.full = j.full || errors.Is(err, errBase)
+		case errors.Is(err, errRestart):
+			// A server that restarts says nothing of the tree. The pool ends what
+			// comes to nothing for too long.
+			round--
+			if err := pause(ctx, time.Duration(min(restarts, 5))*time.Second); err != nil {
+				return nil, err
+			}
+			restarts++
+			if err := j.reopen(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		case errors.Is(err, errBase) && !j.full:
+			j.full = true
 			if err := j.reopen(ctx); err != nil {
 				return nil, err
 			}
@@ -228,6 +241,18 @@ func (j *job) run(ctx context.Context) (*event.Summary, error) {
 		sum, err := j.land(ctx, a, x)
 		a.close()
 		return sum, err
+	}
+}
+
+// pause waits, or ends with ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

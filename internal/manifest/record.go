@@ -259,7 +259,7 @@ func (d *Decoder) Next(r *Record) error {
 		}
 		d.prev.UID, d.prev.GID, d.prev.User, d.prev.Group = r.UID, r.GID, r.User, r.Group
 	} else {
-		r.UID, r.GID, r.User, r.Group = 0, 0, "", ""
+		r.Entry = Entry{Path: r.Path}
 		if err := CheckPath(r.Path); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
@@ -314,4 +315,45 @@ func TestTwoSyncsIntoOneDestination(t *testing.T) {
 		t.Error(err)
 	}
 	s.same()
+}
+
+// TestServerForgetsThePlan replaces the server, with all its memory, while the
+// plan is under way.
+func TestServerForgetsThePlan(t *testing.T) {
+	s := newSite(t)
+	for i := range 40 {
+		s.write(filepath.Join("d", string(rune('a'+i))), noise(1<<20, uint64(i)))
+	}
+	second := newSiteAt(t, s.src)
+	o := s.options()
+	var dials int
+	first := s.lanes.Dial
+	o.Lanes = 1
+	o.Dial = func(ctx context.Context) (jobConn, error) {
+		dials++
+		if dials > 1 {
+			return second.lanes.Dial(ctx)
+		}
+		c, err := first(ctx)
+		if err == nil {
+			go func() {
+				for c.In() < 3<<20 {
+					select {
+					case <-c.Done():
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
+				c.Close(errors.New("the server is gone"))
+			}()
+		}
+		return c, err
+	}
+	if _, err := job.Run(context.Background(), o); err != nil {
+		t.Fatal(err)
+	}
+	s.same()
+	if dials < 2 {
+		t.Error("the first server did it all")
+	}
 }

@@ -39,6 +39,10 @@ func (o *Origin) plan(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	job, err := o.job(&req)
+	if errors.Is(err, errGone) {
+		http.Error(w, "no such job here any more", http.StatusGone)
+		return
+	}
 	if err != nil {
 		Refuse(w, err)
 		return
@@ -74,7 +78,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 	}
 	switch {
 	case req.From > 0:
-		return nil, fault.New(fault.Network, "", "no such job here any more")
+		return nil, errGone
 	case o.closed:
 		return nil, fault.New(fault.Network, "", "the server is stopping")
 	case len(o.jobs) >= maxJobs:
