@@ -245,8 +245,12 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		if copies, err := ParseCopies(b, 1000); err == nil {
-			if err := Encode(bytes.NewReader(now), 1000, copies, quiet, func(*Part) error { return nil }); err != nil {
-				t.Fatal(err)
+			at := int64(0)
+			for _, c := range copies {
+				if c.New < at || c.Len <= 0 || c.New+c.Len > 1000 || c.Old < 0 {
+					t.Fatalf("%+v", copies)
+				}
+				at = c.New + c.Len
 			}
 		}
 		_, _ = ParseRanges(b, 1000)
