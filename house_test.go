@@ -57,14 +57,10 @@ var floors = map[string]int{
 // testOnly may be imported by tests and by the demo alone.
 var testOnly = map[string]bool{"internal/netsim": true, "internal/fstest": true}
 
-// realSleep are the test files that wait for real time, and why. All others
-// that sleep do it in bubbles of testing/synctest.
+// realSleep are the test files that wait for real time, and why. Others sleep
+// in bubbles of testing/synctest only.
 var realSleep = map[string]string{
-	"internal/fetch/harness_test.go":      "its servers sleep in the bubbles of the tests that use them",
-	"internal/server/push/client_test.go": "within runs its tests in bubbles",
-	"internal/netsim/soak_test.go":        "runs in the bubble that netsim_test.go makes",
-	"internal/scan/walk_test.go":          "file systems stamp changes by a coarse clock",
-	"internal/server/plain/plain_test.go": "a change is trusted when the file system's clock has moved on",
+	"internal/scan/walk_test.go": "file systems stamp changes by a coarse clock",
 }
 
 // source is one parsed Go file.
@@ -208,12 +204,20 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	})
 }
 
-// TestTestsDoNotSleep wants tests to wait for events, or in virtual time.
+// TestTestsDoNotSleep wants tests to wait for events, or in virtual time: where
+// no test of a package makes a bubble, none sleeps.
 func TestTestsDoNotSleep(t *testing.T) {
+	bubbles := map[string]bool{}
 	excused := maps.Clone(realSleep)
 	eachSource(t, func(s source) {
+		bubbles[s.pkg] = bubbles[s.pkg] || s.imports()["testing/synctest"]
 		delete(excused, s.path)
-		if !s.test || s.imports()["testing/synctest"] || realSleep[s.path] != "" {
+	})
+	for path := range excused {
+		t.Errorf("%s is excused from not sleeping, but is not there", path)
+	}
+	eachSource(t, func(s source) {
+		if !s.test || bubbles[s.pkg] || realSleep[s.path] != "" {
 			return
 		}
 		ast.Inspect(s.ast, func(n ast.Node) bool {
@@ -225,9 +229,6 @@ func TestTestsDoNotSleep(t *testing.T) {
 			return true
 		})
 	})
-	for path := range excused {
-		t.Errorf("%s is excused from not sleeping, but is not there", path)
-	}
 }
 
 // TestNoGlobalState wants package variables to be tables, errors and pools,

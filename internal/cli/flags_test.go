@@ -157,6 +157,8 @@ func TestUsageErrors(t *testing.T) {
 		{"help snyc", `unknown verb "snyc", did you mean sync?`},
 		{"sync", "sync: needs a source and a destination"},
 		{"sync a", `only "a" was given`},
+		{"sync https://x:rw_secret@host/m/a/", `only "https://host/m/a/" was given`},
+		{"https://x:rw_secret@host?a=@b", `unknown verb "https://host?a=@b"`},
 		{"sync --exlude=x a b", "sync: unknown flag --exlude, did you mean --exclude?"},
 		{"sync --frob a b", "sync: unknown flag --frob\n"},
 		{"sync -H a b", "sync: -H (hard links) is not supported yet"},

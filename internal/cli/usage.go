@@ -186,7 +186,20 @@ func flagName(f *pflag.Flag) string {
 	return "--" + f.Name
 }
 
-func quote(s string) string { return strconv.Quote(s) }
+// quote makes an argument part of a message. Whatever a URL has before its host
+// may be a secret.
+func quote(s string) string {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			end = len(rest)
+		}
+		if at := strings.LastIndexByte(rest[:end], '@'); at >= 0 {
+			s = scheme + "://" + rest[at+1:]
+		}
+	}
+	return strconv.Quote(s)
+}
 
 // nearest returns the name that word most likely means, or "".
 func nearest(word string, names []string) string {

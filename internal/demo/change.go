@@ -43,6 +43,7 @@ func upgrade(ctx context.Context, root string, j jar) (changes, error) {
 			err = edit(path, r)
 		case 1:
 			c.deleted++
+			tops[top(name)]--
 			err = os.Remove(path)
 		case 2:
 			c.added++
@@ -56,6 +57,7 @@ func upgrade(ctx context.Context, root string, j jar) (changes, error) {
 			return c, noSpace(err)
 		}
 	}
+	delete(tops, "")
 	for _, dir := range middling(tops) {
 		to := "moved/" + dir
 		if err := os.MkdirAll(filepath.Join(code, "moved"), 0o755); err != nil {
@@ -71,8 +73,8 @@ func upgrade(ctx context.Context, root string, j jar) (changes, error) {
 	return c, noSpace(writeJar(filepath.Join(root, jarName), j))
 }
 
-// listCode returns the names of all files, and how many the directories at the
-// top have.
+// listCode returns the names of all files, and how many each directory at the
+// top has; "" has those that are in none.
 func listCode(ctx context.Context, code string) (files []string, tops map[string]int, err error) {
 	tops = map[string]int{}
 	err = filepath.WalkDir(code, func(path string, d fs.DirEntry, err error) error {
@@ -84,12 +86,19 @@ func listCode(ctx context.Context, code string) (files []string, tops map[string
 		}
 		name, err := filepath.Rel(code, path)
 		files = append(files, name)
-		if top, _, below := strings.Cut(filepath.ToSlash(name), "/"); below {
-			tops[top]++
-		}
+		tops[top(name)]++
 		return err
 	})
 	return files, tops, err
+}
+
+// top returns the directory at the top that a file is in, or "".
+func top(name string) string {
+	dir, _, below := strings.Cut(filepath.ToSlash(name), "/")
+	if !below {
+		return ""
+	}
+	return dir
 }
 
 // middling returns two directories that are neither the largest nor tiny.

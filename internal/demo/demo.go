@@ -130,7 +130,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("source", fmt.Sprintf("version 1: %s in %s/, and %s, an archive of %s bytes", what, codeDir, jarName, commas(j.size)))
+	d.say("source", fmt.Sprintf("version 1: %s, an archive of %s bytes, and in %s/ %s", jarName, commas(j.size), codeDir, what))
 
 	d.site = site{root: source, state: filepath.Join(d.dir, "server"), warn: func(w event.Warn) { d.report(w) }}
 	if err := d.site.start(ctx); err != nil {

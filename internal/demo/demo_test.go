@@ -2,6 +2,8 @@ package demo
 
 import (
 	"context"
+	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ropeway/ropeway/internal/event"
+	"github.com/ropeway/ropeway/internal/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,5 +72,85 @@ func TestQuick(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(o.TempDir, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestInterrupted stops the demonstration in the middle of a sync.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	o := options(t)
+	o.Quick = true // and no toolchain: the source code is made up
+	why := fault.New(fault.Terminated, "", "stopped by the test")
+	report, said := show(t)
+	err := Run(ctx, o, func(e event.Event) {
+		report(e)
+		if n, ok := e.(event.Note); ok && strings.Contains(n.Text, "resets all connections") {
+			cancel(why)
+		}
+	})
+	if !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+	if text, sum := said(); sum != nil || !strings.Contains(text, "made-up source code") {
+		t.Errorf("%+v\n%s", sum, text)
+	}
+	if left, _ := filepath.Glob(filepath.Join(o.TempDir, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"small":    func(o *Options) { o.Size = minJar - 1 },
+		"large":    func(o *Options) { o.Size = maxJar + 1 },
+		"slow":     func(o *Options) { o.Rate = 512 },
+		"negative": func(o *Options) { o.RTT = -1 },
+		"lossy":    func(o *Options) { o.Loss = .6 },
+		"nan":      func(o *Options) { o.Loss = math.NaN() },
+	} {
+		o := options(t)
+		change(&o)
+		if err := Run(t.Context(), o, event.Discard); fault.ClassOf(err) != fault.Usage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	o := options(t)
+	o.TempDir = filepath.Join(o.TempDir, "missing")
+	if err := Run(t.Context(), o, event.Discard); fault.ClassOf(err) != fault.Limit || fault.HintOf(err) == "" {
+		t.Error(err)
+	}
+}
+
+func TestSiteComesBackAsItWas(t *testing.T) {
+	s := site{root: t.TempDir(), state: filepath.Join(t.TempDir(), "state"), warn: func(w event.Warn) { t.Log(w.Text) }}
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	url := s.url.String()
+	if err := s.restart(t.Context(), time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if s.url.String() != url || url == "" {
+		t.Error("another address, key or token")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.restart(ctx, time.Hour); err != nil || s.running() {
+		t.Errorf("%v, running %v", err, s.running())
+	}
+}
+
+func TestFindGo(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "src", "fmt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := FindGo(t.Context(), func(string) string { return root }); got != root {
+		t.Errorf("found %q", got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := FindGo(t.Context(), func(string) string { return "relative" }); got != "" {
+		t.Errorf("found %q", got)
 	}
 }

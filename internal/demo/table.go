@@ -61,8 +61,11 @@ func (d *demo) lessons(t *tally, c changes) (all []lesson) {
 		}
 	}
 	times := func(n int) string {
-		if n == 1 {
+		switch n {
+		case 1:
 			return "once"
+		case 2:
+			return "twice"
 		}
 		return fmt.Sprintf("%d times", n)
 	}

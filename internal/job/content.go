@@ -33,6 +33,7 @@ type content struct {
 	total, done, literal, reused, moved atomic.Int64
 	files, filesDone                    atomic.Int64
 	need                                atomic.Int64 // bytes of disk still to be taken
+	planned                             atomic.Bool  // the plan is whole: total is final
 
 	mu   sync.Mutex // guards below
 	gone []string   // paths whose objects the sender no longer had
@@ -100,6 +101,7 @@ func (c *content) snapshot(p *event.Progress) {
 	p.Total, p.Done = c.total.Load(), c.done.Load()
 	p.FilesTotal, p.Files = c.files.Load(), c.filesDone.Load()
 	p.Reused = c.reused.Load()
+	p.Complete = c.planned.Load()
 }
 
 func (c *content) wrote(n int64) {
@@ -275,6 +277,13 @@ func (f *spanFile) write(data []byte, off int64) error {
 	f.c.wrote(int64(len(data)))
 	f.c.literal.Add(int64(len(data)))
 	return nil
+}
+
+// end gives up spans whose record will not come any more. The applier has ended.
+func (c *content) end() {
+	if f := c.cur; f != nil {
+		c.abandon(f.path)
+	}
 }
 
 func (f *spanFile) add(n int) {

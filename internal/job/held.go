@@ -40,7 +40,7 @@ type held struct {
 	told    int64         // in file, without fresh ones
 	inline  []byte        // told changes as one compressed segment; nil when too long
 	extras  bool          // the index has extras
-	bytes   int64         // of the files held
+	sum     counts        // of what the walk saw
 }
 
 // look walks the destination. The index counts only if it was written for the
@@ -116,7 +116,7 @@ func (j *job) look(ctx context.Context) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.bytes = stats.Bytes
+	h.sum = counts{files: stats.Files, dirs: stats.Dirs, symlinks: stats.Symlinks, bytes: stats.Bytes}
 	if w != nil {
 		if err := w.Close(digest.Digest{}, 0); err != nil {
 			return nil, err

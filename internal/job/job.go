@@ -280,10 +280,16 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		return a.run(gctx, x.segments)
 	})
 	err := g.Wait()
+	c.planned.Store(err == nil)
+	c.end()
 	if err == nil && !x.same {
 		err = j.pool.Idle(ctx)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case x.same && j.still(): // no list has to be read to see that nothing is to do
+		a.tree, a.sum = j.held.tree, j.held.sum
+	default:
 		err = a.finish()
 	}
 	if err == nil && a.tree != x.end.Tree {
@@ -301,6 +307,13 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		return nil, nil, err
 	}
 	return a, x, nil
+}
+
+// still reports whether the destination is as it was landed, with nothing to
+// delete.
+func (j *job) still() bool {
+	h := j.held
+	return h.quiet() && !h.extras && !h.tree.IsZero()
 }
 
 // land makes the destination what the plan says.

@@ -26,6 +26,12 @@ type Sender struct {
 	Scan scan.Options // Root, Filter, Mask, Index, ...; Progress and Warn are set by the sender
 	Base OpenBase
 
+	// Remembered is asked once the base is known. It tells of the index that is
+	// walked against, if the base is the very tree that it lists: then nothing
+	// has to be compared or written as long as the walk finds nothing new. nil
+	// is never.
+	Remembered func() (Remembered, bool)
+
 	OmitRoot bool // the root's own attributes do not matter
 	// List receives every entry of the tree, for later use as a base.
 	List func(*manifest.Record) error
@@ -40,6 +46,12 @@ type Sender struct {
 	Work func(stage string, files, bytes int64)
 	// Warn tells the receiver of a path that is left as it holds it.
 	Warn func(path, text string)
+}
+
+// Remembered is an index that lists the tree which the receiver holds.
+type Remembered struct {
+	Trailer manifest.Trailer
+	Open    func() (src manifest.Source, done func(), err error)
 }
 
 // keepFor bounds how long a record waits in an unfinished segment.
@@ -64,6 +76,9 @@ type sender struct {
 	files   int64
 	read    int64
 	buf     []byte
+	memory  Remembered
+	quiet   bool  // everything found so far is as remembered
+	calm    int64 // how many that is
 }
 
 // Run makes the plan and returns its end. Nothing is deleted on the word of a
@@ -86,11 +101,17 @@ func (p *Sender) Run(ctx context.Context) (wire.End, error) {
 	s.base = manifest.NewCursor(src)
 	s.packs.init(ctx, p.Store)
 	defer s.packs.stop()
+	if p.Remembered != nil {
+		s.memory, s.quiet = p.Remembered()
+	}
 	if err := s.run(ctx, walk); err != nil {
 		return wire.End{}, err
 	}
-	s.end.Tree = s.hasher.Tree()
-	s.end.Entries = s.hasher.Count()
+	if s.quiet {
+		s.end.Tree, s.end.Entries = s.memory.Trailer.Tree, s.calm
+	} else {
+		s.end.Tree, s.end.Entries = s.hasher.Tree(), s.hasher.Count()
+	}
 	s.end.Partial = s.partial
 	s.end.Skipped = walk.stats.skipped
 	return s.end, nil
@@ -104,6 +125,15 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 		}
 		if err != nil {
 			return err
+		}
+		if s.quiet {
+			if s.asRemembered(&batch) {
+				s.Work("scan", s.files, s.read)
+				continue
+			}
+			if err := s.replay(ctx); err != nil {
+				return err
+			}
 		}
 		for _, w := range batch.warns {
 			s.partial = s.partial || !errors.Is(w.err, fs.ErrNotExist)
@@ -121,6 +151,14 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 			}
 		}
 		if err := s.turn(); err != nil {
+			return err
+		}
+	}
+	if s.quiet {
+		if s.calm == s.memory.Trailer.Count {
+			return nil
+		}
+		if err := s.replay(ctx); err != nil {
 			return err
 		}
 	}
@@ -152,6 +190,50 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 		s.note(n)
 	}
 	return s.flush()
+}
+
+// asRemembered counts a batch that brings nothing new.
+func (s *sender) asRemembered(b *batch) bool {
+	if len(b.warns) > 0 {
+		return false
+	}
+	for i := range b.found {
+		if !b.found[i].Known || b.found[i].hidden {
+			return false
+		}
+	}
+	s.calm += int64(len(b.found))
+	s.files += int64(len(b.found))
+	for i := range b.found {
+		if f := &b.found[i]; f.Type == manifest.File {
+			s.end.Files++
+			s.end.Bytes += f.Size
+		}
+	}
+	return true
+}
+
+// replay takes up the entries that were only counted, now that something is
+// not as remembered.
+func (s *sender) replay(ctx context.Context) error {
+	s.quiet = false
+	s.end.Files, s.end.Bytes, s.files = 0, 0, 0
+	src, done, err := s.memory.Open()
+	if err != nil {
+		return err
+	}
+	defer done()
+	for ; s.calm > 0; s.calm-- {
+		var f found
+		if err := src.Next(&f.Record); err != nil {
+			return err
+		}
+		f.Known, f.trusted = true, f.Stat
+		if err := s.visit(ctx, &f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // turn does what is due between entries: finished packs are announced, a full

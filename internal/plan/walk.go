@@ -52,7 +52,8 @@ func startWalk(ctx context.Context, o *scan.Options) *walker {
 	w := &walker{ch: make(chan batch, ahead), cancel: cancel}
 	opts := *o
 	var cur batch
-	last := time.Now()
+	began := time.Now()
+	last := began
 	send := func() error {
 		select {
 		case w.ch <- cur:
@@ -73,7 +74,13 @@ func startWalk(ctx context.Context, o *scan.Options) *walker {
 	w.done.Go(func() {
 		defer close(w.ch)
 		stats, err := scan.Walk(ctx, opts, func(f *scan.Found, _ func() (*os.File, error)) error {
-			cur.found = append(cur.found, found{Record: own(&f.Record), Known: f.Known})
+			one := found{Record: own(&f.Record), Known: f.Known}
+			if f.Known {
+				one.trusted = f.Stat
+			} else if f.Type != manifest.File { // files once they are read
+				one.trusted = scan.Trust(f.Stat, began, f.Fine)
+			}
+			cur.found = append(cur.found, one)
 			if len(cur.found) >= batchSize || len(cur.warns) >= batchSize || time.Since(last) > keepFor {
 				return send()
 			}

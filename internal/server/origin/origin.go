@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"net/http"
 	"sync"
 	"time"
@@ -159,18 +158,4 @@ func (o *Origin) upload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// classOf gives file system errors of the module their class.
-func classOf(err error) fault.Class {
-	var e *fault.Error
-	switch {
-	case errors.As(err, &e):
-		return e.Class
-	case errors.Is(err, fs.ErrNotExist):
-		return fault.NotFound
-	case errors.Is(err, fs.ErrPermission):
-		return fault.Denied
-	}
-	return fault.Other
 }

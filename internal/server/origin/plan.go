@@ -87,7 +87,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 	file, err := o.cfg.Temp.Temp()
 	if err != nil {
 		closer()
-		return nil, fault.Wrap(classOf(err), err, "", "the server cannot keep a plan")
+		return nil, fault.Wrap(fsys.Class(err), err, "", "the server cannot keep a plan")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &planJob{o: o, req: *req, cancel: cancel, file: file, baseSet: make(chan struct{}), wake: make(chan struct{}), used: time.Now()}
@@ -120,12 +120,12 @@ func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error
 	}
 	dir, err := o.cfg.Root.Descend(dirPath)
 	if err != nil {
-		return opts, nil, fault.New(classOf(err), "list what there is with: ropeway ls", "/%s in module %s: %s", dirPath, o.cfg.Module, fsys.Plain(err))
+		return opts, nil, fault.New(fsys.Class(err), "list what there is with: ropeway ls", "/%s in module %s: %s", dirPath, o.cfg.Module, fsys.Plain(err))
 	}
 	if req.One {
 		if _, err := dir.Lstat(opts.OneFile); err != nil {
 			_ = dir.Close()
-			return opts, nil, fault.New(classOf(err), "list what there is with: ropeway ls", "/%s in module %s: %s", req.Path, o.cfg.Module, fsys.Plain(err))
+			return opts, nil, fault.New(fsys.Class(err), "list what there is with: ropeway ls", "/%s in module %s: %s", req.Path, o.cfg.Module, fsys.Plain(err))
 		}
 	}
 	opts.Root = dir
@@ -332,7 +332,7 @@ func (j *planJob) run(ctx context.Context, opts scan.Options) {
 		if ctx.Err() == nil {
 			j.o.cfg.Log("plan of /%s: %v", j.req.Path, err)
 		}
-		f := wire.Fail{Class: classOf(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
+		f := wire.Fail{Class: fsys.Class(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
 		j.ending, j.payload = wire.KindFail, f.Marshal()
 	case end.Segments == 0:
 		j.ending, j.payload = wire.KindUnchanged, end.Marshal()
@@ -352,6 +352,16 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 	defer list.Cancel()
 	// The tree below each path has an index of its own.
 	name := mod + "/" + j.req.Path
+	meta := uint64(j.req.Mask)
+	if j.req.OmitRoot {
+		meta |= 1 << 8
+	}
+	if j.req.Recursive {
+		meta |= 1 << 9
+	}
+	if j.req.One {
+		name += "!"
+	}
 	index, err := st.Indexes().Create(name)
 	if err != nil {
 		return wire.End{}, err
@@ -373,17 +383,41 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 			return errors.Join(batch.Put(id, data), batch.Sync())
 		},
 		Emit: j.segment, Work: j.working, Warn: j.warn,
+		Remembered: func() (plan.Remembered, bool) { return j.remembered(name, meta) },
 	}
 	end, err := s.Run(ctx)
 	if err != nil {
 		return end, err
+	}
+	if end.Segments == 0 && index.Count() == 0 {
+		return end, nil // nothing is new
 	}
 	if !st.Manifests().Has(mod, end.Tree) {
 		if err := list.Commit(end.Tree, 0); err != nil {
 			return end, err
 		}
 	}
-	return end, index.Commit(end.Tree, 0)
+	return end, index.Commit(end.Tree, meta)
+}
+
+// remembered returns the index if it lists what the receiver holds.
+func (j *planJob) remembered(name string, meta uint64) (plan.Remembered, bool) {
+	indexes := j.o.cfg.Store.Indexes()
+	old, err := indexes.Open(name)
+	if err != nil {
+		return plan.Remembered{}, false
+	}
+	r := plan.Remembered{Trailer: old.Trailer(), Open: func() (manifest.Source, func(), error) {
+		src, err := indexes.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return src, func() { _ = src.Close() }, nil
+	}}
+	_ = old.Close()
+	b := j.base
+	ok := !j.req.Fresh && len(b.Uploads) == 0 && len(b.Changes) == 0 && b.Tree == r.Trailer.Tree && r.Trailer.Meta == meta
+	return r, ok
 }
 
 func (j *planJob) segment(body []byte) error {
