@@ -30,7 +30,7 @@ const (
 	// MaxSize is the size of the largest file, in bytes: 128 GiB.
 	MaxSize = maxBlock * maxBlocks
 	// MaxSignature bounds an encoded Signature, in bytes.
-	MaxSignature = 4 << 20
+	MaxSignature = 2 << 20
 	// MaxCopies bounds the copies of one file, and MaxState their encoding in
 	// bytes.
 	MaxCopies = 2 * maxBlocks
@@ -80,9 +80,12 @@ func Second(old int64, weight float64) int {
 	return int(b)
 }
 
-// Refine reports whether a second look may pay: gaps bytes of the new version
-// are not found, and unused bytes of the old one may explain them.
-func Refine(gaps, unused int64) bool { return min(gaps, unused) >= 8<<10 }
+// Refine reports whether a second look may pay after one with this signature:
+// gaps bytes of the new version are not found, and unused bytes of the old one
+// may explain them.
+func (s *Signature) Refine(gaps, unused int64) bool {
+	return s.Block >= 4<<10 && min(gaps, unused) >= 8<<10
+}
 
 // power returns the power of two that is nearest to n by ratio.
 func power(n int64) int64 {

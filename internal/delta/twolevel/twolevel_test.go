@@ -48,7 +48,7 @@ func exchange(t testing.TB, old, now []byte) (res result) {
 		t.Fatal(err)
 	}
 	gaps := Total(Gaps(size, copies))
-	if unused := s.Unused(copies, 512); Refine(gaps, Total(unused)) && s.Block > 2048 {
+	if unused := s.Unused(copies, 512); s.Refine(gaps, Total(unused)) {
 		if copies, err = ParseCopies(MarshalCopies(size, copies), size); err != nil {
 			t.Fatal(err)
 		}
