@@ -125,11 +125,15 @@ func (s *speech) segment(recs ...manifest.Record) {
 			_ = s.hash.Add(&recs[i].Entry)
 		}
 	}
-	s.body1(enc.Take())
+	s.packed(enc.Take())
 }
 
-func (s *speech) body1(raw []byte) {
-	s.frame(wire.KindSegment, (&wire.Segment{Index: s.next, Body: manifest.NewCompressor().Pack(nil, raw)}).Marshal())
+// packed sends the body of a segment.
+func (s *speech) packed(raw []byte) {
+	pack.Lock()
+	body := pack.Pack(nil, raw)
+	pack.Unlock()
+	s.frame(wire.KindSegment, (&wire.Segment{Index: s.next, Body: body}).Marshal())
 	s.next++
 }
 
@@ -146,6 +150,13 @@ func (s *speech) ends(e wire.End) {
 	}
 	s.frame(wire.KindEnd, e.Marshal())
 }
+
+// pack is shared, for it takes much memory, and what this process has counts as
+// that of the programs that it starts.
+var pack = struct {
+	sync.Mutex
+	*manifest.Compressor
+}{Compressor: manifest.NewCompressor()}
 
 // Entries of plans.
 

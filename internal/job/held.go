@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"os"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -149,10 +150,9 @@ func (h *held) open() (manifest.Source, error) {
 		src = index
 	}
 	if h.file != nil {
-		if _, err := h.file.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		changes, err := manifest.NewReader(h.file, changeKind)
+		// With a place of its own: the list is told to the sender while it is
+		// compared with the plan.
+		changes, err := manifest.NewReader(io.NewSectionReader(h.file, 0, math.MaxInt64), changeKind)
 		if err != nil {
 			return nil, err
 		}

@@ -28,11 +28,13 @@ func (a *applier) asked(rec *manifest.Record) error {
 	switch p := rec.Path; {
 	case manifest.Within(p, StateDir):
 		what = "which is ours"
+	case rec.Op != manifest.Put: // what this side told of from earlier is gone from the tree; no more
+		return nil
 	case p != "" && a.j.outside(p):
 		what = "which is beside what was asked for"
 	case !o.Recursive && strings.Contains(p, "/"):
 		what = "which is deeper than was asked for"
-	case rec.Op == manifest.Put && (rec.Type == manifest.Symlink && o.Mask&manifest.Links == 0 || o.Filter.Hidden(p, rec.Type == manifest.Dir)):
+	case rec.Type == manifest.Symlink && o.Mask&manifest.Links == 0, o.Filter.Hidden(p, rec.Type == manifest.Dir):
 		what = "which was not to be sent"
 	default:
 		return nil
