@@ -44,7 +44,7 @@ func (e *Engine) local(ctx context.Context, jo job.Options, src, dst place) (*ev
 	}
 	lanes := lane.Pipe(o.origin.Handler())
 	defer func() { _ = lanes.Close() }()
-	jo.Dial = lanes.Dial
+	jo.Dial, jo.Local = lanes.Dial, true
 	return job.Run(ctx, jo)
 }
 

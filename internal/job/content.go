@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,11 @@ type content struct {
 	cur    *spanFile        // whose spans are being announced; applier only
 	open   chan struct{}    // bounds the staged files that are open
 	unpack chan struct{}    // bounds the packs that are taken apart at once
+	differ chan struct{}    // bounds the differences under way
 	wg     sync.WaitGroup
+	diffs  sync.WaitGroup  // differences under way: they may ask for more objects
+	ctx    context.Context // of the attempt, which outlives the plan
+	behind atomic.Int64    // bytes of the files whose spans wait for a difference
 
 	total, done, literal, reused, moved atomic.Int64
 	files, filesDone                    atomic.Int64
@@ -48,10 +53,10 @@ const (
 	maxGone = 10000
 )
 
-func (j *job) newContent(stop context.CancelCauseFunc) *content {
+func (j *job) newContent(ctx context.Context, stop context.CancelCauseFunc) *content {
 	return &content{
-		j: j, packs: map[uint64]*pack{}, stop: stop,
-		open: make(chan struct{}, maxOpen), unpack: make(chan struct{}, maxUnpack),
+		j: j, packs: map[uint64]*pack{}, ctx: ctx, stop: stop,
+		open: make(chan struct{}, maxOpen), unpack: make(chan struct{}, maxUnpack), differ: make(chan struct{}, maxDiffs),
 	}
 }
 
@@ -183,6 +188,21 @@ type spanFile struct {
 	lost   bool
 	writes sync.RWMutex // held to write, or to set drop
 	drop   bool         // nothing of it is written any more
+
+	old  *os.File // the destination's version, to seed from; nil if there is none
+	vain int      // its blocks in a row that were of no use; applier only
+
+	waiting bool       // mu: for a difference, which comes before the spans
+	pending []spanTask // mu: spans that were announced meanwhile
+	made    bool       // a difference was applied; set before waiting is cleared
+	fresh   int64      // bytes of it that crossed the link, as far as not counted; whoever asks
+}
+
+// spanTask is a span to ask for.
+type spanTask struct {
+	object  digest.Object
+	locator string
+	weight  float64
 }
 
 // spans asks for the spans of a note.
@@ -197,37 +217,50 @@ func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
 	}
 	f := c.cur
 	for i := range n.Objects {
-		o := n.Objects[i]
-		have, held, err := present(f.staged, &o, o.Offset)
-		if err != nil {
-			return err
+		t := spanTask{object: n.Objects[i], weight: float64(n.Weight) / 100}
+		t.locator = wire.SpanRef{Path: c.j.inModule(n.Path), Offset: t.object.Offset, Tag: n.Tag}.Query()
+		if n.Weight < 90 {
+			t.locator = "z&" + t.locator
+		} else {
+			t.weight = 1
 		}
-		if held > 0 {
-			c.wrote(held)
-			c.reused.Add(held)
-		}
-		if held == o.Size {
+		if f.wait(t) {
 			continue
 		}
-		f.add(1)
-		locator := wire.SpanRef{Path: c.j.inModule(n.Path), Offset: o.Offset, Tag: n.Tag}.Query()
-		weight := float64(n.Weight) / 100
-		if n.Weight < 90 {
-			locator = "z&" + locator
-		} else {
-			weight = 1
-		}
-		err = c.j.pool.Add(ctx, fetch.Task{
-			Object: o, Locator: locator, Weight: weight, Have: have,
-			Write: func(b int, data []byte) error { return f.write(data, o.Offset+int64(b)*digest.BlockSize) },
-			Done:  f.done,
-		})
-		if err != nil {
-			f.done(err)
+		if err := f.ask(ctx, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ask asks for what is missing of a span.
+func (f *spanFile) ask(ctx context.Context, t spanTask) error {
+	c, o := f.c, t.object
+	have, held, err := f.holds(&o)
+	if err != nil {
+		return err
+	}
+	if held > 0 {
+		c.wrote(held)
+		crossed := min(held, f.fresh)
+		f.fresh -= crossed
+		c.literal.Add(crossed)
+		c.reused.Add(held - crossed)
+	}
+	if held == o.Size {
+		return nil
+	}
+	f.add(1)
+	err = c.j.pool.Add(ctx, fetch.Task{
+		Object: o, Locator: t.locator, Weight: t.weight, Have: have,
+		Write: func(b int, data []byte) error { return f.write(data, o.Offset+int64(b)*digest.BlockSize) },
+		Done:  f.done,
+	})
+	if err != nil {
+		f.done(err)
+	}
+	return err
 }
 
 // begin opens the staging of a file whose first spans are announced. The
@@ -249,6 +282,10 @@ func (c *content) begin(ctx context.Context, n *plan.SpanNote) error {
 	c.expect(n.Size)
 	c.cur = &spanFile{c: c, path: n.Path, size: n.Size, staged: staged, left: 1}
 	c.wg.Add(1)
+	c.cur.compare(n)
+	if !c.cur.waiting && !c.j.o.Whole {
+		c.cur.seed()
+	}
 	return nil
 }
 
@@ -325,6 +362,7 @@ func (f *spanFile) finish() {
 	c := f.c
 	defer c.wg.Done()
 	defer func() { <-c.open }()
+	f.reap()
 	switch {
 	case f.drop:
 		_ = f.staged.Close()
@@ -414,12 +452,25 @@ func (c *content) pack(ctx context.Context, n *plan.PackNote) error {
 	}
 	c.share(p, held)
 	c.wg.Add(1)
-	if held == n.Object.Size {
+	switch {
+	case held == n.Object.Size:
 		go c.packed(p, nil)
-		return nil
+	case held == 0 && c.comparable(p):
+		c.diffs.Go(func() {
+			if !c.remake(p) {
+				_ = c.fetch(c.ctx, p, have)
+			}
+		})
+	default:
+		return c.fetch(ctx, p, have)
 	}
-	err = c.j.pool.Add(ctx, fetch.Task{
-		Object: n.Object, Have: have,
+	return nil
+}
+
+// fetch asks for a pack.
+func (c *content) fetch(ctx context.Context, p *pack, have []bool) error {
+	err := c.j.pool.Add(ctx, fetch.Task{
+		Object: p.note.Object, Have: have,
 		Write: func(b int, data []byte) error {
 			if _, err := p.staged.WriteAt(data, int64(b)*digest.BlockSize); err != nil {
 				return err
@@ -463,10 +514,16 @@ func (c *content) packed(p *pack, err error) {
 	_ = p.staged.Discard()
 }
 
-// take stages the members of a pack.
+// take stages the members of a pack in its stored form.
 func (c *content) take(p *pack, r io.Reader) error {
 	u := plan.NewUnpacker(r)
 	defer u.Close()
+	return c.members(p, u, p.bytes)
+}
+
+// members stages the members of a pack whose content r yields. crossed is how
+// many bytes of it came over the link.
+func (c *content) members(p *pack, u io.Reader, crossed int64) error {
 	sort.Slice(p.members, func(a, b int) bool { return p.members[a].offset < p.members[b].offset })
 	buf := make([]byte, plan.PackMax)
 	at := int64(0)
@@ -492,7 +549,10 @@ func (c *content) take(p *pack, r io.Reader) error {
 		if err := m.ready(); err != nil {
 			return err
 		}
-		c.literal.Add(m.entry.Size)
+		lit := min(m.entry.Size, crossed)
+		crossed -= lit
+		c.literal.Add(lit)
+		c.reused.Add(m.entry.Size - lit)
 		c.filesDone.Add(1)
 	}
 	c.wrote(p.bytes - p.counted)

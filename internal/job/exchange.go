@@ -105,6 +105,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 		}
 		return nil, err
 	}
+	x.j.rtt.Store(int64(l.RTT()))
 	body := bufio.NewReaderSize(resp.Body, 64<<10)
 	for {
 		kind, payload, err := wire.ReadFrame(body)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,7 @@ type job struct {
 	held    *held
 	stop    context.CancelCauseFunc // ends the pool
 	full    bool                    // tell the sender everything: the base did not hold
+	rtt     atomic.Int64            // of the lane that carried the plan, nanoseconds; 0: not known
 	mu      sync.Mutex
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu
@@ -54,6 +56,9 @@ type job struct {
 func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if o.Events == nil {
 		o.Events = event.Discard
+	}
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
 	}
 	began := time.Now()
 	j := &job{o: o}
@@ -268,7 +273,7 @@ func (j *job) forget() {
 func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := j.newContent(cancel)
+	c := j.newContent(ctx, cancel)
 	j.mu.Lock()
 	j.content = c
 	j.mu.Unlock()
@@ -277,7 +282,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		j: j, id: newID(), ready: ready, segments: make(chan []byte, 64),
 		request: wire.PlanRequest{
 			Path: j.o.Path, One: j.o.One, Mask: uint8(j.o.Mask), Recursive: j.o.Recursive,
-			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Filter: j.o.Filter.AppendText(nil),
+			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Whole: j.o.Whole, Filter: j.o.Filter.AppendText(nil),
 		},
 	}
 	var a *applier
@@ -309,6 +314,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 	err := g.Wait()
 	c.planned.Store(err == nil)
 	c.end()
+	c.diffs.Wait() // they ask for more
 	if err == nil && !x.same {
 		err = j.pool.Idle(ctx)
 	}

@@ -40,8 +40,11 @@ type Options struct {
 	StripSetID bool   // files lose setuid and setgid: the sender is not the operator
 	Holder     string // text for others who find the destination locked
 	Checksum   bool   // read all content again, on both sides
+	Whole      bool   // get changed files whole, no differences
+	NoWhole    bool   // get differences even where the link is fast
 
 	// The link. Zero durations mean for ever.
+	Local          bool // the sender is on this machine
 	Lanes          int
 	Timeout        time.Duration
 	ConnectTimeout time.Duration
@@ -49,6 +52,8 @@ type Options struct {
 	BwLimit        int64 // bytes per second
 
 	Events event.Func
+	// Log is told what is of use only in search of trouble; nil drops it.
+	Log func(format string, args ...any)
 }
 
 // DefaultTimeout ends a sync that receives nothing for so long.

@@ -135,6 +135,15 @@ func (s *Staged) Ranges(fn func(start, end int64) error) error {
 	})
 }
 
+// Held returns about how many bytes an earlier run has written.
+func (s *Staged) Held() (n int64) {
+	_ = s.Ranges(func(start, end int64) error {
+		n += end - start
+		return nil
+	})
+	return n
+}
+
 // Finish gives the file the size and the attributes of e and closes it.
 func (s *Staged) Finish(e *manifest.Entry) error {
 	err := s.a.finish(s.f, s.name, e)
@@ -291,6 +300,13 @@ func (a *Area) StageCopy(ctx context.Context, e *manifest.Entry, from string) (i
 		return 0, wrap(err, "", "cannot stage %s", e.Path)
 	}
 	return e.Size, nil
+}
+
+// Open opens a file of the destination, as it is before the landing, for
+// reading, and returns its size in bytes.
+func (a *Area) Open(path string) (*os.File, int64, error) {
+	f, info, err := a.openOwn(path)
+	return f, info.Size, err
 }
 
 // openOwn opens a file of the destination for reading.

@@ -41,11 +41,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = rec.rc.SetWriteDeadline(time.Time{}) // what the request before left
 	}
 	in := &body{ReadCloser: r.Body, rc: rec.rc}
-	if r.Method == http.MethodPut {
+	c := &call{route: routeOf(r.URL)}
+	if r.Method == http.MethodPut || c.route.name == routeDelta {
 		in.stall = bodyStall
 	}
 	r.Body = in
-	c := &call{route: routeOf(r.URL)}
 	a := s.begin(r)
 	// Health is told however much else there is to do.
 	c.urgent = c.route.name == routeHealth || c.route.name == routeReady
@@ -176,7 +176,7 @@ func (s *server) serveModule(c *call, w *recorder, r *http.Request) *refusal {
 	switch c.route.name {
 	case routeFile:
 		s.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), allowedKey{}, m)))
-	case routePlan, routeUpload, routeObject:
+	case routePlan, routeUpload, routeObject, routeDelta:
 		if c.route.name == routePlan && !s.ready.Load() {
 			return errStopping
 		}

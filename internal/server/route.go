@@ -18,6 +18,7 @@ const (
 	routePlan    = "plan"
 	routeUpload  = "upload"
 	routeObject  = "object"
+	routeDelta   = "delta"
 	routePush    = "push"
 	routeReverse = "reverse"
 	routeOther   = "other" // nothing is there
@@ -73,7 +74,7 @@ func routeOf(u *url.URL) route {
 		return other
 	}
 	verb, _, _ := strings.Cut(rest, "/")
-	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "push": routePush, "lane": routeReverse}[verb]
+	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "delta": routeDelta, "push": routePush, "lane": routeReverse}[verb]
 	if !ok {
 		name = routeOther
 	}

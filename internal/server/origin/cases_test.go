@@ -357,3 +357,20 @@ func TestServerForgetsThePlan(t *testing.T) {
 		t.Error("the first server did it all")
 	}
 }
+
+// TestInPlaceChangesCostTheirBlocks changes a large file in place over a link
+// that is too fast for differences.
+func TestInPlaceChangesCostTheirBlocks(t *testing.T) {
+	s := newSite(t)
+	data := noise(20<<20, 1)
+	s.write("db", data)
+	s.sync(nil)
+	copy(data[5<<20:], noise(100000, 2))
+	data = append(data, noise(70000, 3)...)
+	s.write("db", data)
+	sum := s.sync(func(o *job.Options) { o.Local = true })
+	s.same()
+	if sum.Literal > 6*65536 || sum.Reused < 19<<20 {
+		t.Errorf("%+v", sum)
+	}
+}

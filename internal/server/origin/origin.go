@@ -38,6 +38,8 @@ type Origin struct {
 	// closed is set once no new job may start.
 	closed bool
 	wg     sync.WaitGroup
+
+	waiting, deltas chan struct{} // bound the requests for differences, and those that are made
 }
 
 // StateDir is the name, at the top of a tree, that is never listed or sent.
@@ -54,17 +56,21 @@ const (
 
 // New returns the origin of a module. Close frees what it holds.
 func New(cfg Config) *Origin {
-	return &Origin{cfg: cfg, jobs: map[string]*planJob{}}
+	return &Origin{
+		cfg: cfg, jobs: map[string]*planJob{},
+		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
+	}
 }
 
 // Handler serves, below /v1/m/{module}/: POST plan, PUT up/{digest},
-// GET o/{digest}.
+// GET o/{digest}, POST delta.
 func (o *Origin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	p := "/v1/m/" + o.cfg.Module
 	mux.HandleFunc("POST "+p+"/plan", o.plan)
 	mux.HandleFunc("PUT "+p+"/up/{digest}", o.upload)
 	mux.HandleFunc("GET "+p+"/o/{digest}", o.object)
+	mux.HandleFunc("POST "+p+"/delta", o.delta)
 	return mux
 }
 
