@@ -24,7 +24,7 @@ func unlisted(set *filter.Set, missing map[string]struct{}) []string {
 // asked refuses what no sender that keeps to the request has in its plan.
 func (a *applier) asked(rec *manifest.Record) error {
 	o := &a.j.o
-	what := ""
+	var what string
 	switch p := rec.Path; {
 	case manifest.Within(p, StateDir):
 		what = "which is ours"

@@ -39,7 +39,7 @@ type DeltaRef struct {
 
 // Query returns the reference as the query of a request.
 func (d DeltaRef) Query() string {
-	q := ""
+	var q string
 	if d.Pack.IsZero() {
 		q = d.Span.Query()
 	} else {

@@ -137,7 +137,7 @@ func (f *finder) gap(at, end int64) error {
 			at += int64(f.block)
 			continue
 		}
-		found := false
+		var found bool
 		if at, found, err = f.scan(at, end); err != nil || !found {
 			return err
 		}

@@ -162,7 +162,7 @@ func readAt(r io.ReaderAt, p []byte, off int64) error {
 	switch {
 	case n == len(p):
 		return nil
-	case err == nil || err == io.EOF: //nolint:errorlint // io.ReaderAt's contract
+	case err == nil || err == io.EOF:
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -31,10 +31,10 @@ const (
 	MaxSize = maxBlock * maxBlocks
 	// MaxSignature bounds an encoded Signature, in bytes.
 	MaxSignature = 2 << 20
-	// MaxCopies bounds the copies of one file, and MaxState their encoding in
-	// bytes.
+	// MaxCopies bounds the copies of one file.
 	MaxCopies = 2 * maxBlocks
-	MaxState  = 8 << 20
+	// MaxState bounds their encoding, in bytes.
+	MaxState = 8 << 20
 	// MaxPart bounds an encoded Part, in bytes.
 	MaxPart = 8 << 20
 
