@@ -117,6 +117,9 @@ func (f *spanFile) wait(t spanTask) bool {
 func (f *spanFile) compared(d *difference) {
 	f.c.behind.Add(-f.size)
 	f.made, f.fresh = d.wrote, d.literal
+	if !f.made {
+		f.seed()
+	}
 	var failed error
 	for {
 		f.mu.Lock()
