@@ -370,4 +370,3 @@ func TestSwappedDirectories(t *testing.T) {
 		})
 	}
 }
-

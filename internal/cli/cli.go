@@ -236,11 +236,12 @@ func (a *app) verdict(ctx context.Context, err error) error {
 }
 
 func interrupted(class fault.Class, err error) error {
-	if fault.ClassOf(err) == class {
+	bare := err.Error() == class.String() // the cause of the stop, as Run gave it
+	if fault.ClassOf(err) == class && !bare {
 		return err
 	}
 	const hint = "run the same command again to continue: what was verified is kept"
-	if errors.Is(err, context.Canceled) || fault.ClassOf(err) == fault.Interrupted {
+	if bare || errors.Is(err, context.Canceled) || fault.ClassOf(err) == fault.Interrupted {
 		return fault.New(class, hint, "%s", class)
 	}
 	return fault.Wrap(class, err, hint, "%s", class)
