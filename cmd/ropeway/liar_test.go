@@ -197,18 +197,6 @@ func spanNote(size int64, o digest.Object) []byte {
 	return b
 }
 
-// packNote announces a pack that is to be fetched.
-func packNote(seq uint64, raw int, o digest.Object) []byte {
-	b := binary.AppendUvarint([]byte{'P'}, seq)
-	b = binary.AppendUvarint(b, uint64(raw))
-	b = append(b, o.ID[:]...)
-	b = append(binary.AppendUvarint(b, uint64(o.Size)), 0)
-	for _, cv := range o.Blocks {
-		b = append(b, cv[:]...)
-	}
-	return b
-}
-
 // packHere is a pack that stands in the plan.
 func packHere(seq uint64, raw int, stored []byte) []byte {
 	id := digest.Sum(stored)

@@ -36,14 +36,20 @@ const (
 
 // compares reports whether differences are wanted.
 func (c *content) compares() bool {
-	o, rtt := &c.j.o, time.Duration(c.j.rtt.Load())
+	o := &c.j.o
 	switch {
 	case o.Whole:
 		return false
 	case o.NoWhole:
 		return true
 	}
-	return !o.Local && (rtt == 0 || rtt >= fastLink)
+	return !c.j.fast()
+}
+
+// fast reports whether the link is so fast that the processor is what counts.
+func (j *job) fast() bool {
+	rtt := time.Duration(j.rtt.Load())
+	return j.o.Local || rtt > 0 && rtt < fastLink
 }
 
 // older opens what the destination has at path.
@@ -111,6 +117,9 @@ func (f *spanFile) wait(t spanTask) bool {
 func (f *spanFile) compared(d *difference) {
 	f.c.behind.Add(-f.size)
 	f.made, f.fresh = d.wrote, d.literal
+	if !f.made {
+		f.seed()
+	}
 	var failed error
 	for {
 		f.mu.Lock()

@@ -68,7 +68,7 @@ func (d *difference) exchange(ctx context.Context) error {
 			return err
 		}
 		gaps, d.ref.State = refine.Gaps, refine.State
-		d.block, d.odds = twolevel.Second(twolevel.Total(ranges), d.weight), twolevel.OddsSecond
+		d.block, d.odds = twolevel.Second(twolevel.Total(ranges), d.oldSize, d.weight), twolevel.OddsSecond
 	}
 	d.wg.Wait()
 	return d.err

@@ -87,6 +87,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 	defer cancel()
 	pr, pw := io.Pipe()
 	defer func() { _ = pr.Close() }()
+	x.j.rtt.Store(int64(l.RTT()))
 	go x.write(ctx, pw)
 	req, err := l.request(ctx, http.MethodPost, "plan", "", pr)
 	if err != nil {
@@ -126,6 +127,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 func (x *exchange) write(ctx context.Context, w *io.PipeWriter) {
 	req := x.request
 	req.Job, req.From = x.id, x.next
+	req.Fast = x.j.fast()
 	err := wire.WriteFrame(w, wire.KindRequest, req.Marshal())
 	if err == nil {
 		select {

@@ -91,6 +91,7 @@ var ErrMismatch = errors.New("land: the destination holds other content")
 // StagedComplete may be called concurrently with each other and with Add;
 // Land and Close only when none of them is under way.
 type Area struct {
+	leftover  bool   // something was staged by an earlier run
 	empty     string // temporary directory of a dry run without destination
 	o         Options
 	d         disk

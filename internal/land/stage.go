@@ -329,7 +329,7 @@ func (a *Area) openOwn(path string) (*os.File, fsys.Info, error) {
 // StagedComplete reports whether an earlier run has staged the whole content
 // of e, which it reads to know, and then gives it the attributes of e.
 func (a *Area) StagedComplete(ctx context.Context, e *manifest.Entry) bool {
-	if a.stage == nil {
+	if a.stage == nil || !a.leftover {
 		return false
 	}
 	name := fileName(e.Path)

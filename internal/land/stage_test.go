@@ -119,6 +119,7 @@ func TestStageCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
+	a.leftover = true // as a later run sees it
 	e := record(t, src, "b/new").Entry
 	n, err := a.StageCopy(ctx, &e, "a/old")
 	if err != nil || n != e.Size {
@@ -191,6 +192,7 @@ func TestConcurrentStaging(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		a.leftover = true // as a later run sees it
 		var wg sync.WaitGroup
 		for w := range 4 {
 			wg.Go(func() {

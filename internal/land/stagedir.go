@@ -88,8 +88,16 @@ func (a *Area) openStage() error {
 	if dir != a.state && (info.UID != a.at.uid || info.Mode&0o077 != 0) {
 		return fault.New(fault.Denied, "remove it, or name another directory", "%s exists and others can write to it", stage.Path())
 	}
+	if err := stage.Names(func([]byte) error { return errSome }); errors.Is(err, errSome) {
+		a.leftover = true
+	} else if err != nil {
+		return wrap(err, "", "cannot read %s", stage.Path())
+	}
 	return nil
 }
+
+// errSome stops a listing at its first name.
+var errSome = errors.New("not empty")
 
 // dropStage removes what is staged. With keep, staged file content stays: it
 // belongs to files that could not be put in place and need not be fetched

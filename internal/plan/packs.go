@@ -29,6 +29,7 @@ type packs struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 	probe  *zstd.Encoder
+	level  zstd.EncoderLevel
 	free   []*zstd.Encoder
 	mu     sync.Mutex // guards free
 }
@@ -40,7 +41,7 @@ type packResult struct {
 
 func (p *packs) init(ctx context.Context, store func(context.Context, digest.Digest, []byte) error) {
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.store = store
+	p.store, p.level = store, zstd.SpeedDefault
 }
 
 func (p *packs) stop() {
@@ -108,7 +109,7 @@ func (p *packs) encoder() *zstd.Encoder {
 		p.free = p.free[:n-1]
 		return e
 	}
-	return newPackEncoder(zstd.SpeedDefault)
+	return newPackEncoder(p.level)
 }
 
 // finish closes the last pack.

@@ -75,33 +75,40 @@ func (s *sender) restat(f *found, rec *manifest.Record) bool {
 // read1 reads the file once and decides how its content is made.
 func (s *sender) read1(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry) (Content, error) {
 	began := time.Now()
+	if rec.Size <= PackMax {
+		c, err := s.small(ctx, f, rec, old)
+		if err == nil {
+			f.trusted = scan.Trust(f.Stat, began, s.fine)
+		}
+		return c, err
+	}
 	file, err := s.open(f)
 	if err != nil {
 		return Content{}, err
 	}
 	defer func() { _ = file.Close() }()
-	var c Content
-	if rec.Size <= PackMax {
-		c, err = s.small(ctx, f, rec, old, file)
-	} else {
-		c, err = s.large(ctx, f, rec, old, file)
-	}
+	c, err := s.large(ctx, f, rec, old, file)
 	if err == nil {
 		f.trusted = scan.Trust(f.Stat, began, s.fine)
 	}
 	return c, err
 }
 
-func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry, file *os.File) (Content, error) {
+func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry) (Content, error) {
 	if cap(s.buf) < digest.SpanSize {
 		s.buf = make([]byte, digest.SpanSize)
 	}
-	data := s.buf[:rec.Size]
-	if _, err := io.ReadFull(file, data); err != nil {
-		return Content{}, errChanged
-	}
-	if err := s.same(f); err != nil {
+	dir, leaf, err := s.tree.Parent(f.Path)
+	if err != nil {
 		return Content{}, err
+	}
+	data := s.buf[:rec.Size]
+	n, info, err := dir.ReadSmall(leaf, data)
+	switch {
+	case err != nil:
+		return Content{}, err
+	case n != len(data) || scan.StatOf(info) != f.Stat:
+		return Content{}, errChanged
 	}
 	s.read += rec.Size
 	rec.Digest = digest.Sum(data)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
@@ -33,6 +35,7 @@ type Sender struct {
 	Remembered func() (Remembered, bool)
 
 	OmitRoot bool // the root's own attributes do not matter
+	Fast     bool // the link outruns compression: little of it
 	// List receives every entry of the tree, for later use as a base.
 	List func(*manifest.Record) error
 	// Index receives every entry with its Stat, for the next scan; zero Stat
@@ -100,6 +103,9 @@ func (p *Sender) Run(ctx context.Context) (wire.End, error) {
 	defer done()
 	s.base = manifest.NewCursor(src)
 	s.packs.init(ctx, p.Store)
+	if p.Fast {
+		s.packs.level = zstd.SpeedFastest
+	}
 	defer s.packs.stop()
 	if p.Remembered != nil {
 		s.memory, s.quiet = p.Remembered()

@@ -113,6 +113,7 @@ type PlanRequest struct {
 	Filter    []byte
 	Whole     bool // no differences against the receiver's files
 	Fresh     bool // read all content again
+	Fast      bool // the link outruns compression
 }
 
 // Base says what the receiver holds.
@@ -237,6 +238,7 @@ func (p *PlanRequest) Marshal() []byte {
 	m.bytes(8, p.Filter)
 	m.bool(9, p.Whole)
 	m.bool(10, p.Fresh)
+	m.bool(11, p.Fast)
 	return m.b
 }
 
@@ -265,6 +267,8 @@ func (p *PlanRequest) Unmarshal(b []byte) error {
 			p.Whole = v != 0
 		case 10:
 			p.Fresh = v != 0
+		case 11:
+			p.Fast = v != 0
 		}
 		return nil
 	})

@@ -69,12 +69,16 @@ func First(size int64) int {
 	return int(b)
 }
 
-// Second returns the size of the blocks for the second look, in old bytes that
-// are to be signed. weight is the expected number of wire bytes per literal byte.
-// Small blocks take more hashes, large ones more literals for each change.
-func Second(old int64, weight float64) int {
+// Second returns the size of the blocks for the second look, of which unused
+// bytes of the old version's size are to be signed. weight is the expected
+// number of wire bytes per literal byte. Small blocks take more hashes, large
+// ones more literals for each change.
+func Second(unused, size int64, weight float64) int {
 	b := power(int64(512 / min(1, max(weight, .125))))
-	for b*maxBlocks < old {
+	if unused > size/2 { // perhaps all is new
+		b *= 2
+	}
+	for b*maxBlocks < unused {
 		b *= 2
 	}
 	return int(b)

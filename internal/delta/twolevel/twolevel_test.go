@@ -55,7 +55,7 @@ func exchange(t testing.TB, old, now []byte) (res result) {
 		if unused, err = ParseRanges(MarshalRanges(unused), int64(len(old))); err != nil {
 			t.Fatal(err)
 		}
-		s = sig(unused, Second(Total(unused), 1), gaps, OddsSecond)
+		s = sig(unused, Second(Total(unused), int64(len(old)), 1), gaps, OddsSecond)
 		if copies, err = Find(bytes.NewReader(now), size, copies, s, quiet); err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestBlockSizes(t *testing.T) {
 		if b < minBlock || b > maxBlock || size/b > maxBlocks {
 			t.Errorf("%d bytes in blocks of %d", size, b)
 		}
-		if b := int64(Second(size, .3)); b < minBlock || b > maxBlock || size/b > maxBlocks {
+		if b := int64(Second(size, size, .3)); b < minBlock || b > maxBlock || size/b > maxBlocks {
 			t.Errorf("%d bytes again in blocks of %d", size, b)
 		}
 		t.Log(size, b, hashLen(size/b, size, OddsFirst))

@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ropeway/ropeway/internal/delta/twolevel"
+	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/job"
+	"github.com/ropeway/ropeway/internal/lane"
+	"github.com/ropeway/ropeway/internal/wire"
 )
 
 func random(seed uint64, n int) []byte {
@@ -94,7 +99,7 @@ func TestWholeFilesOnRequest(t *testing.T) {
 		old := random(1, 1<<20)
 		s.put("f", old)
 		s.sync(nil)
-		s.put("f", append(old, 1))
+		s.put("f", slices.Concat([]byte("x"), old))
 		if sum := s.sync(o); sum.Reused != 0 {
 			t.Errorf("%d bytes reused", sum.Reused)
 		}
@@ -165,4 +170,57 @@ func TestChangingOlderVersion(t *testing.T) {
 	t.Logf("%d literal, %d reused", sum.Literal, sum.Reused)
 	s.sync(nil) // the last scribbles may have hit the new file
 	s.same()
+}
+
+// Whatever a server answers, the content that lands is that of the plan.
+func TestLyingServer(t *testing.T) {
+	old := random(1, 2<<20)
+	now := slices.Concat([]byte("insert"), old)
+	lie := func(parts ...wire.Part) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			for _, p := range parts {
+				_ = wire.WriteFrame(w, wire.KindPart, p.Marshal())
+			}
+			_ = wire.WriteFrame(w, wire.KindDone, nil)
+		}
+	}
+	var wrong []wire.Part
+	err := twolevel.Encode(bytes.NewReader(now), int64(len(now)), []twolevel.Copy{{New: 100, Old: 1000, Len: 1 << 20}, {New: 1<<20 + 100, Old: 1<<20 + 94, Len: 1<<20 - 94}}, func(int64) error { return nil }, func(p *twolevel.Part) error {
+		wrong = append(wrong, wire.Part{Off: p.Off, Len: p.Len, Data: bytes.Clone(p.Data)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]http.HandlerFunc{
+		"nothing":  lie(),
+		"wrong":    lie(wrong...),
+		"garbage":  lie(wire.Part{Len: int64(len(now)), Data: []byte("garbage")}),
+		"too long": lie(wire.Part{Len: 1 << 40, Data: []byte("x")}),
+		"lost":     lie(wire.Part{Len: int64(len(now)), Object: digest.NewObject([]byte("never stored"))}),
+		"refused":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusNotFound) },
+		"gone":     func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusGone) },
+		"frames":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("not frames at all")) },
+		"refine": func(w http.ResponseWriter, _ *http.Request) {
+			_ = wire.WriteFrame(w, wire.KindRefine, (&wire.Refine{Ranges: twolevel.MarshalRanges([]twolevel.Range{{Len: 1 << 20}})}).Marshal())
+			_ = wire.WriteFrame(w, wire.KindDone, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.put("f", old)
+			s.sync(nil)
+			s.put("f", now)
+			mux := http.NewServeMux()
+			mux.Handle("/", s.org.Handler())
+			mux.HandleFunc("POST /v1/m/m/delta", answer)
+			lanes := lane.Pipe(mux)
+			defer func() { _ = lanes.Close() }()
+			sum := s.sync(func(o *job.Options) { o.Dial, o.Log = lanes.Dial, t.Logf })
+			s.same()
+			if sum.Literal+sum.Reused != int64(len(now)) {
+				t.Errorf("%d literal, %d reused", sum.Literal, sum.Reused)
+			}
+		})
+	}
 }

@@ -379,7 +379,7 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 		}
 	}
 	s := plan.Sender{
-		Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot,
+		Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot, Fast: j.req.Fast,
 		List: list.Put, Index: index.Put,
 		Store: func(_ context.Context, id digest.Digest, data []byte) error {
 			batch := st.Objects().Begin(mod, j.req.Job)

@@ -19,15 +19,15 @@ import (
 
 // site is a source tree with its origin, and a destination.
 type site struct {
-	t        *testing.T
+	t        testing.TB
 	src, dst string
 	lanes    *lane.Local
 	org      *origin.Origin
 }
 
-func newSite(t *testing.T) *site { return newSiteAt(t, t.TempDir()) }
+func newSite(t testing.TB) *site { return newSiteAt(t, t.TempDir()) }
 
-func newSiteAt(t *testing.T, src string) *site {
+func newSiteAt(t testing.TB, src string) *site {
 	t.Helper()
 	s := &site{t: t, src: src, dst: filepath.Join(t.TempDir(), "dst")}
 	open := func(p string) *fsys.Dir {
