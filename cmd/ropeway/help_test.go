@@ -96,7 +96,8 @@ type call struct {
 	env   []string // beside PATH; HOME is a fresh directory unless it is here
 	dir   string
 	stdin string
-	uid   int // 0: ours
+	uid   int  // 0: ours
+	bare  bool // env is all there is
 	limit time.Duration
 }
 
@@ -195,7 +196,9 @@ func (c call) start(args ...string) *process {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	p := &process{c: c, args: args, cmd: exec.CommandContext(ctx, program, args...), done: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, c.env...)
-	if !strings.Contains(strings.Join(p.cmd.Env, "\n"), "\nHOME=") {
+	if c.bare {
+		p.cmd.Env = append([]string{}, c.env...)
+	} else if !strings.Contains(strings.Join(p.cmd.Env, "\n"), "\nHOME=") {
 		home := dir(c.t)
 		if c.uid != 0 {
 			own(c.t, home, c.uid)

@@ -217,3 +217,10 @@ func stored(raw int, b []byte) []byte {
 	f = binary.BigEndian.AppendUint32(f, uint32(raw))
 	return append(f, b...)
 }
+
+// closed is a context that has ended.
+func closed() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -144,15 +144,17 @@ func (l *lister) once(ctx context.Context, c *lane.Conn, alive func(), rel strin
 	return list.Entries, nil
 }
 
-// beating reports that a body goes on.
+// beating reports that a body goes on, but not for single bytes that drip in.
 type beating struct {
 	r    io.Reader
 	beat func()
+	n    int // bytes since the last report
 }
 
 func (b *beating) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if n > 0 {
+	if b.n += n; b.n >= 1<<10 {
+		b.n = 0
 		b.beat()
 	}
 	return n, err

@@ -36,6 +36,10 @@ type Client struct {
 const (
 	// dialLimit bounds one attempt to connect.
 	dialLimit = 15 * time.Second
+	dialEvery = time.Second // another one, while none has come
+	dialMost  = 4           // at once
+	// quiet ends a control stream on which nothing came for so long.
+	quiet = 4 * time.Second
 	// laneLimit ends the attempts to open one lane; the server asks again.
 	laneLimit = 10 * time.Second
 	// openLanes bounds the lanes that are open or being opened.

@@ -38,7 +38,7 @@ func TestSilentServerIsLeft(t *testing.T) {
 		c := s.client()
 		at := time.Now()
 		out := <-c.start(t.Context(), Request{})
-		if d := time.Since(at); out.err != nil || d < 3*silence || d > 3*silence+5*time.Second {
+		if d := time.Since(at); out.err != nil || d < 3*quiet || d > 3*quiet+5*time.Second {
 			t.Error(out.err, d)
 		}
 		if all := c.events(); index(all, isLink(false)) < 0 || index(all, isLink(true)) < 0 {

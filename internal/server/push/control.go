@@ -12,21 +12,17 @@ import (
 	"time"
 
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/lane"
 )
 
 // errSilent is why a control stream is given up although it is up.
-var errSilent = fault.New(fault.Network, "", "no answer from the server for %v", silence)
+var errSilent = fault.New(fault.Network, "", "no answer from the server for %v", quiet)
 
 // attempt follows the job on a connection of its own, until it has a result or
 // the connection fails.
 func (p *pusher) attempt() (*result, error) {
-	dialCtx, cancelDial := context.WithTimeout(p.ctx, min(dialLimit, p.left()))
-	defer cancelDial()
-	conn, err := p.c.Dialer.Dial(dialCtx)
+	conn, err := p.dial()
 	if err != nil {
-		if dialCtx.Err() != nil && p.ctx.Err() == nil {
-			err = fault.New(fault.Network, "", "%s: no answer", p.c.Dialer.Endpoint.Addr())
-		}
 		return nil, err
 	}
 	defer conn.Close(nil)
@@ -37,7 +33,7 @@ func (p *pusher) attempt() (*result, error) {
 		return nil, fault.Wrap(fault.Usage, err, "", "push")
 	}
 	ctx, cancel := context.WithCancelCause(p.ctx)
-	dog := time.AfterFunc(min(silence, p.left()), func() { cancel(errSilent) })
+	dog := time.AfterFunc(min(quiet, p.left()), func() { cancel(errSilent) })
 	defer dog.Stop()
 	body, w := io.Pipe()
 	pulsed := make(chan struct{})
@@ -69,6 +65,57 @@ func (p *pusher) attempt() (*result, error) {
 		p.withdraw(conn)
 	}
 	return nil, err
+}
+
+// dial makes a connection. It tries afresh every second while none has come:
+// when a link returns, the kernel is slow to notice for those that waited.
+func (p *pusher) dial() (*lane.Conn, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, min(dialLimit, p.left()))
+	defer cancel()
+	type dialed struct {
+		conn *lane.Conn
+		err  error
+	}
+	results := make(chan dialed, dialMost)
+	under := 0
+	start := func() {
+		under++
+		p.wg.Go(func() {
+			conn, err := p.c.Dialer.Dial(ctx)
+			results <- dialed{conn, err}
+		})
+	}
+	defer func() { // what comes too late is not wanted
+		cancel()
+		late := under
+		p.wg.Go(func() {
+			for range late {
+				if d := <-results; d.conn != nil {
+					d.conn.Close(nil)
+				}
+			}
+		})
+	}()
+	tick := time.NewTicker(dialEvery)
+	defer tick.Stop()
+	for start(); ; {
+		select {
+		case d := <-results:
+			under--
+			switch {
+			case d.err == nil:
+				return d.conn, nil
+			case ctx.Err() != nil && p.ctx.Err() == nil:
+				return nil, fault.New(fault.Network, "", "%s: no answer", p.c.Dialer.Endpoint.Addr())
+			case under == 0 || fault.ClassOf(d.err) != fault.Network:
+				return nil, d.err
+			}
+		case <-tick.C:
+			if under < dialMost {
+				start()
+			}
+		}
+	}
 }
 
 // pulse writes first, and then a sign of life once a second.
@@ -116,6 +163,6 @@ func (p *pusher) follow(resp *http.Response, dog *time.Timer) (*result, error) {
 		if res := p.line(&l); res != nil {
 			return res, nil
 		}
-		dog.Reset(silence)
+		dog.Reset(quiet)
 	}
 }
