@@ -94,12 +94,28 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	} else if err != nil && errors.Is(err, context.Canceled) && cause != nil {
 		err = cause
 	}
+	err = j.shortage(err)
 	if sum != nil {
 		st := j.pool.Stats()
 		sum.WireIn, sum.WireOut, sum.Retries, sum.LinkDown = st.WireIn, st.WireOut, st.Retries, st.LinkDown
 		sum.Elapsed = time.Since(began)
 	}
 	return sum, err
+}
+
+// shortage tells, of a disk that filled up, how much is needed and how much
+// there is.
+func (j *job) shortage(err error) error {
+	j.mu.Lock()
+	c := j.content
+	j.mu.Unlock()
+	if c == nil || !fsys.IsFull(err) {
+		return err
+	}
+	if short := c.preflight(); fault.ClassOf(short) == fault.Limit {
+		return short
+	}
+	return err
 }
 
 // open takes the destination.

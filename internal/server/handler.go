@@ -12,7 +12,6 @@ import (
 
 	"github.com/ropeway/ropeway/internal/auth"
 	"github.com/ropeway/ropeway/internal/fault"
-	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/server/origin"
@@ -205,7 +204,7 @@ func (s *server) lookup(r *http.Request, name string) (plain.Module, error) {
 		return plain.Module{}, errNoModule.err
 	}
 	return plain.Module{
-		Open:   func() (*fsys.Dir, error) { return m.root.Descend("") },
+		Open:   m.open,
 		Hidden: func(path string, _ bool) bool { return manifest.Within(path, origin.StateDir) },
 	}, nil
 }

@@ -41,7 +41,6 @@ type server struct {
 // module is a directory with what serves it.
 type module struct {
 	config.Module
-	root   *fsys.Dir
 	origin *origin.Origin
 	native http.Handler
 	pusher Pusher // nil: read only
@@ -165,7 +164,7 @@ func (s *server) openModule(m config.Module) error {
 		return fault.New(fault.Usage, hint, "cannot serve %s: the server's own state in %s would be served too", m.Path, s.state.path)
 	}
 	log := func(format string, args ...any) { s.warn("module %s: %s", m.Name, fmt.Sprintf(format, args...)) }
-	mod := &module{Module: m, root: root}
+	mod := &module{Module: m}
 	if m.Writable {
 		mod.pusher, err = s.cfg.NewPusher(PushModule{
 			Name: m.Name, Path: m.Path, Root: root, Store: s.state.store, Temp: s.state.temp, Log: log,
@@ -177,13 +176,17 @@ func (s *server) openModule(m config.Module) error {
 		mod.push = mod.pusher.Handler()
 	}
 	mod.origin = origin.New(origin.Config{
-		Module: m.Name, Root: root, Store: s.state.store, Temp: s.state.temp, Log: log,
+		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Log: log,
 	})
 	s.closers = append(s.closers, mod.origin.Close)
 	mod.native = mod.origin.Handler()
 	s.modules[m.Name] = mod
 	return nil
 }
+
+// open opens the module's directory as it is now: a push or the operator may
+// have exchanged it for another.
+func (m *module) open() (*fsys.Dir, error) { return fsys.OpenDir(m.Path) }
 
 // close releases everything. Nothing may run any more.
 func (s *server) close() {

@@ -95,7 +95,7 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 	if ref.Path == StateDir || strings.HasPrefix(ref.Path, StateDir+"/") {
 		return nil, 0, nil, errGone
 	}
-	dir, err := o.cfg.Root.Descend(manifest.Parent(ref.Path))
+	dir, err := o.descend(manifest.Parent(ref.Path))
 	if err != nil {
 		return nil, 0, nil, err
 	}

@@ -25,9 +25,12 @@ import (
 type Config struct {
 	Module string
 	Root   *fsys.Dir
-	Store  *store.Store
-	Temp   *fsys.Dir                        // for plans under way
-	Log    func(format string, args ...any) // server-side trouble, one line each
+	// Open opens the module's directory as it is now: it may have been
+	// exchanged for another. nil: it is Root for ever.
+	Open  func() (*fsys.Dir, error)
+	Store *store.Store
+	Temp  *fsys.Dir                        // for plans under way
+	Log   func(format string, args ...any) // server-side trouble, one line each
 }
 
 // Origin serves one module.
@@ -60,6 +63,19 @@ func New(cfg Config) *Origin {
 		cfg: cfg, jobs: map[string]*planJob{},
 		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
 	}
+}
+
+// descend opens a directory of the module.
+func (o *Origin) descend(path string) (*fsys.Dir, error) {
+	if o.cfg.Open == nil {
+		return o.cfg.Root.Descend(path)
+	}
+	root, err := o.cfg.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return root.Descend(path)
 }
 
 // Handler serves, below /v1/m/{module}/: POST plan, PUT up/{digest},

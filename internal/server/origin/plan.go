@@ -122,7 +122,7 @@ func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error
 		dirPath = manifest.Parent(req.Path)
 		opts.OneFile = req.Path[strings.LastIndexByte(req.Path, '/')+1:]
 	}
-	dir, err := o.cfg.Root.Descend(dirPath)
+	dir, err := o.descend(dirPath)
 	if err != nil {
 		return opts, nil, fault.New(fsys.Class(err), "list what there is with: ropeway ls", "/%s in module %s: %s", dirPath, o.cfg.Module, fsys.Plain(err))
 	}
