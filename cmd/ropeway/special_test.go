@@ -16,6 +16,9 @@ import (
 
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fstest"
+
+	"github.com/ropeway/ropeway/internal/fsys"
+	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 // ways are the directions that a tree can take.
@@ -93,7 +96,10 @@ func TestSpecialFiles(t *testing.T) {
 			socket(t, src+"/socket")
 			want := 2
 			if os.Geteuid() == 0 {
-				must(t, unix.Mknod(src+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+				d, err := fsys.OpenDir(src)
+				must(t, err)
+				must(t, d.Mknod("null", manifest.CharDev, 0o666, unix.Mkdev(1, 3)))
+				must(t, d.Close())
 				want++
 			}
 			// What is in the way at the destination is no file either.

@@ -53,9 +53,11 @@ type Source interface {
 // use.
 type Compressor struct{ enc *zstd.Encoder }
 
-// NewCompressor returns a compressor.
-func NewCompressor() *Compressor {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(SegmentSize), zstd.WithLowerEncoderMem(true))
+// NewCompressor returns a compressor for segments that travel.
+func NewCompressor() *Compressor { return newCompressor(zstd.SpeedDefault) }
+
+func newCompressor(level zstd.EncoderLevel) *Compressor {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(level), zstd.WithWindowSize(SegmentSize), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic("manifest: " + err.Error()) // only for bad options, which these are not
 	}
@@ -108,7 +110,7 @@ type Writer struct {
 // NewWriter begins a list of the given kind, a letter of the caller's choice
 // that a Reader must name again. Writes are large; w needs no buffering.
 func NewWriter(w io.Writer, kind byte) *Writer {
-	lw := &Writer{w: w, comp: NewCompressor()}
+	lw := &Writer{w: w, comp: newCompressor(zstd.SpeedFastest)} // lists are read here, not sent
 	lw.frame = append(lw.frame, magic...)
 	lw.frame = append(lw.frame, kind, Version)
 	return lw
