@@ -22,13 +22,14 @@ import (
 
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fstest"
+	"github.com/ropeway/ropeway/internal/manifest"
 )
 
 const (
 	// patience bounds every process and every wait.
 	patience = 60 * time.Second
 	nobody   = 65534
-	stateDir = ".ropeway"
+	stateDir = manifest.StateDir
 )
 
 // program is the program under test.
@@ -36,6 +37,7 @@ var program string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait, most of the time
 	os.Exit(withProgram(m.Run))
 }
 
@@ -357,7 +359,7 @@ func snapshot(t *testing.T, root string, without ...fstest.Part) map[string]stri
 	t.Helper()
 	m := fstest.Snapshot(t, root, without...)
 	for p, what := range m {
-		if p == stateDir || strings.HasPrefix(p, stateDir+"/") || strings.HasPrefix(what, "fifo") {
+		if manifest.InState(p) || strings.HasPrefix(what, "fifo") {
 			delete(m, p)
 		}
 	}
@@ -423,3 +425,5 @@ func needRoot(t *testing.T) {
 		t.Skip("needs root")
 	}
 }
+
+func mkdir(path string) error { return os.MkdirAll(path, 0o755) }

@@ -18,7 +18,6 @@ import (
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
-	"github.com/ropeway/ropeway/internal/job"
 	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
@@ -185,7 +184,7 @@ func listLocal(p place, recursive bool, emit func(cli.ListEntry) error) error {
 		sort.Strings(names)
 		for _, name := range names {
 			info, err := dir.Lstat(name)
-			if os.IsNotExist(err) || rel == "" && name == job.StateDir {
+			if os.IsNotExist(err) || manifest.IsState(name) {
 				continue
 			}
 			if err != nil {

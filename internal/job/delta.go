@@ -54,7 +54,7 @@ func (j *job) fast() bool {
 
 // older opens what the destination has at path.
 func (c *content) older(path string) (*os.File, int64, error) {
-	if manifest.Within(path, StateDir) {
+	if manifest.InState(path) {
 		return nil, 0, os.ErrNotExist
 	}
 	return c.j.area.Open(path)

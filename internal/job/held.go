@@ -86,7 +86,7 @@ func (j *job) look(ctx context.Context) (*held, error) {
 		return w.Put(r)
 	}
 	opts := scan.Options{
-		Root: j.area.Root(), Filter: j.o.Filter, Mask: j.o.Mask, Index: src, SkipTop: StateDir,
+		Root: j.area.Root(), Filter: j.o.Filter, Mask: j.o.Mask, Index: src,
 		Recursive: j.o.Recursive, OneFile: j.oneFile(),
 		Progress: func(files, n int64) { j.emit(event.Work{Stage: "scan", Files: files, Bytes: n}) },
 		Warn: func(path string, err error) {

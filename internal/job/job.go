@@ -30,9 +30,6 @@ const (
 	metaMask = metaMaskBits | metaOmitRoot
 )
 
-// StateDir is where a destination keeps what is ours; it is never an entry.
-const StateDir = ".ropeway"
-
 // rounds is how often a tree that changes while it is read is planned again.
 const rounds = 4
 
@@ -200,7 +197,7 @@ func (j *job) temp() (*os.File, error) {
 		defer func() { _ = dir.Close() }()
 		return dir.Temp()
 	}
-	dir, err := j.area.Root().Child(StateDir)
+	dir, err := j.area.Root().Child(manifest.StateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (a *applier) asked(rec *manifest.Record) error {
 	o := &a.j.o
 	var what string
 	switch p := rec.Path; {
-	case manifest.Within(p, StateDir):
+	case manifest.InState(p):
 		what = "which is ours"
 	case rec.Op != manifest.Put: // what this side told of from earlier is gone from the tree; no more
 		return nil

@@ -93,7 +93,13 @@ func (l *landing) rmdir(stack *[]doomed) error {
 	dir := (*stack)[len(*stack)-1]
 	*stack = (*stack)[:len(*stack)-1]
 	l.tree.Forget(dir.path)
-	err := l.in(dir.path, func(d *fsys.Dir, leaf string) error { return l.d.rmdir(d, leaf) })
+	err := l.in(dir.path, func(d *fsys.Dir, leaf string) error {
+		err := l.d.rmdir(d, leaf)
+		if errors.Is(err, fs.ErrExist) && l.dropState(d, leaf) {
+			err = l.d.rmdir(d, leaf)
+		}
+		return err
+	})
 	switch {
 	case err == nil:
 		delete(l.modes, dir.path)
@@ -105,6 +111,25 @@ func (l *landing) rmdir(stack *[]doomed) error {
 		return l.fail(dir.path, err)
 	}
 	return nil
+}
+
+// dropState removes the state of a destination that is deleted with all else in
+// it, and reports whether that was all that was left.
+func (l *landing) dropState(d *fsys.Dir, leaf string) bool {
+	child, err := d.Child(leaf)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = child.Close() }()
+	var state string
+	only := true
+	err = child.Names(func(b []byte) error {
+		if only = only && manifest.IsState(b); only {
+			state = string(b)
+		}
+		return nil
+	})
+	return err == nil && only && state != "" && l.d.removeAll(context.Background(), child, state) == nil
 }
 
 func (l *landing) deleted(path, change string, dir bool) {

@@ -27,7 +27,7 @@ import (
 
 // StateDir is the directory of a destination that holds all state. It is never
 // listed, sent, changed or deleted as part of a tree.
-const StateDir = ".ropeway"
+const StateDir = manifest.StateDir
 
 // Names in StateDir.
 const (

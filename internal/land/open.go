@@ -342,8 +342,7 @@ func checkPath(path string) error {
 	if err := manifest.CheckPath(path); err != nil {
 		return err
 	}
-	top, _, _ := strings.Cut(path, "/")
-	if strings.EqualFold(top, StateDir) { // as file systems compare that ignore case
+	if manifest.InState(path) {
 		return fmt.Errorf("land: %q is not part of a tree", path)
 	}
 	return nil

@@ -77,7 +77,10 @@ func (a *Area) openStage() error {
 			stage, err = dir.Child(name)
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fsys.ErrNotDir):
+		return fault.New(fault.Denied, "remove it or move it away", "%s/%s is in the way: it is not a directory", dir.Path(), name)
+	case err != nil:
 		return wrap(err, "", "cannot use %s for staged files", dir.Path())
 	}
 	a.stage = stage

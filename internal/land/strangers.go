@@ -68,7 +68,7 @@ func (w *walker) walk(dir *fsys.Dir, prefix string) error {
 			return err
 		}
 		path := prefix + name
-		if prefix == "" && strings.EqualFold(name, StateDir) {
+		if prefix == "" && manifest.IsState(name) {
 			continue
 		}
 		known, err := at(w.final, path)

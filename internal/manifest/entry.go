@@ -198,6 +198,30 @@ func Compare(a, b string) int {
 	return 1
 }
 
+// StateDir is the directory in which a destination keeps what is ours.
+const StateDir = ".ropeway"
+
+// IsState reports whether name is that of a StateDir, for file systems that
+// ignore case too.
+func IsState[S string | []byte](name S) bool {
+	return len(name) == len(StateDir) && name[0] == '.' && strings.EqualFold(string(name), StateDir)
+}
+
+// InState reports whether path is a StateDir or lies below one, wherever that
+// is: the state of a destination inside of another is no part of any tree.
+func InState(path string) bool {
+	for {
+		name, rest, more := strings.Cut(path, "/")
+		switch {
+		case IsState(name):
+			return true
+		case !more:
+			return false
+		}
+		path = rest
+	}
+}
+
 // Within reports whether path is dir itself or lies below it. Everything is
 // within "".
 func Within(path, dir string) bool {

@@ -82,9 +82,8 @@ func (m *matcher) settle(r *manifest.Record) error {
 	return nil
 }
 
-func (m *matcher) skipped(path string) bool {
-	return m.o.SkipTop != "" && manifest.Within(path, m.o.SkipTop)
-}
+// skipped reports whether no walk looks at path.
+func (m *matcher) skipped(path string) bool { return manifest.InState(path) }
 
 // excluded reports whether the walk would not have looked at r.
 func (m *matcher) excluded(r *manifest.Record) bool {

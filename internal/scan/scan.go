@@ -42,8 +42,6 @@ type Options struct {
 	// Index holds the records of an earlier walk, with Stat, in canonical
 	// order; nil: none.
 	Index manifest.Source
-	// SkipTop is an entry of Root that is never looked at, "" for none.
-	SkipTop string
 	// Recursive enters directories below Root. Otherwise they are entries
 	// whose contents are not looked at.
 	Recursive bool

@@ -95,10 +95,11 @@ func (w *walker) step() error {
 	name := f.names.name(f.next)
 	f.next++
 	w.buf = w.buf[:0]
+	if manifest.IsState(name) {
+		return nil
+	}
 	if f.path != "" {
 		w.buf = append(append(w.buf, f.path...), '/')
-	} else if string(name) == w.o.SkipTop {
-		return nil
 	}
 	w.buf = append(w.buf, name...)
 	path := string(w.buf)

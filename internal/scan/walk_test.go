@@ -32,7 +32,7 @@ func openDir(t testing.TB, dir string) *fsys.Dir {
 
 func options(t testing.TB, dir string) Options {
 	return Options{
-		Root: openDir(t, dir), Mask: allAttrs, Recursive: true, SkipTop: ".ropeway",
+		Root: openDir(t, dir), Mask: allAttrs, Recursive: true,
 		Warn: func(path string, err error) { t.Errorf("warning: %q: %v", path, err) },
 	}
 }

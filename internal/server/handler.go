@@ -14,7 +14,6 @@ import (
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
-	"github.com/ropeway/ropeway/internal/server/origin"
 	"github.com/ropeway/ropeway/internal/server/plain"
 )
 
@@ -205,7 +204,7 @@ func (s *server) lookup(r *http.Request, name string) (plain.Module, error) {
 	}
 	return plain.Module{
 		Open:   m.open,
-		Hidden: func(path string, _ bool) bool { return manifest.Within(path, origin.StateDir) },
+		Hidden: func(path string, _ bool) bool { return manifest.InState(path) },
 	}, nil
 }
 

@@ -92,7 +92,7 @@ func (o *Origin) gone(w http.ResponseWriter, err error) {
 // openSpan opens the file that ref names if it still is in the state that the
 // plan saw. check tells the same after the read.
 func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, error) {
-	if ref.Path == StateDir || strings.HasPrefix(ref.Path, StateDir+"/") {
+	if manifest.InState(ref.Path) {
 		return nil, 0, nil, errGone
 	}
 	dir, err := o.descend(manifest.Parent(ref.Path))

@@ -45,9 +45,6 @@ type Origin struct {
 	waiting, deltas chan struct{} // bound the requests for differences, and those that are made
 }
 
-// StateDir is the name, at the top of a tree, that is never listed or sent.
-const StateDir = ".ropeway"
-
 const (
 	// maxJobs bounds the plans that are made or kept at once, for one module.
 	maxJobs = 512

@@ -109,7 +109,7 @@ func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error
 	if err := manifest.CheckPath(req.Path); err != nil {
 		return opts, nil, fault.Wrap(fault.Usage, err, "", "path")
 	}
-	if manifest.Within(req.Path, StateDir) {
+	if manifest.InState(req.Path) {
 		return opts, nil, fault.New(fault.NotFound, "", "%s: no such file or directory in module %s", req.Path, o.cfg.Module)
 	}
 	set, err := filter.Parse(req.Filter)
@@ -133,7 +133,6 @@ func (o *Origin) scanOptions(req *wire.PlanRequest) (scan.Options, func(), error
 		}
 	}
 	opts.Root = dir
-	opts.SkipTop = StateDir
 	return opts, func() { _ = dir.Close() }, nil
 }
 

@@ -3,7 +3,6 @@ package push
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/filter"
 	"github.com/ropeway/ropeway/internal/job"
-	"github.com/ropeway/ropeway/internal/land"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/wire"
 )
@@ -101,10 +99,8 @@ func (p *post) check() error {
 		if err := manifest.CheckPath(string(s)); err != nil {
 			return fault.Wrap(fault.Usage, err, "", "push")
 		}
-		for part := range strings.SplitSeq(string(s), "/") {
-			if strings.EqualFold(part, land.StateDir) { // as file systems compare that ignore case
-				return usage("push: %q is not part of a tree", string(s))
-			}
+		if manifest.InState(string(s)) {
+			return usage("push: %q is not part of a tree", string(s))
 		}
 	}
 	if p.Expect != nil && *p.Expect != "" {
