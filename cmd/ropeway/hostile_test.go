@@ -121,10 +121,8 @@ func (v *victim) survives(l *liar, classes []fault.Class, args ...string) *resul
 	return r
 }
 
-// TestLyingPlans has plans that cannot be right: the client must say so, and
-// leave what it has as it is.
-func TestLyingPlans(t *testing.T) {
-	t.Parallel()
+// lies are plans that cannot be right, for a destination as newVictim makes it.
+func lies() map[string][]manifest.Record {
 	const big = 200_000
 	data := string(bytes.Repeat([]byte("abcdefghij"), big/10))
 	object := digest.NewObject([]byte(data))
@@ -137,74 +135,76 @@ func TestLyingPlans(t *testing.T) {
 	long.Size = 2
 	huge := file("x", "x", inPack(0, 0))
 	huge.Size = 1 << 49
-	device := manifest.Record{Entry: manifest.Entry{Path: "x", Type: manifest.BlkDev, Mode: 0o644}}
-	_ = device
 	rootFile := inline("", "x")
 	rootLink := symlink("", "x")
 
-	wrong := []fault.Class{fault.Integrity, fault.Incompatible}
-	for name, c := range map[string]struct {
-		plan    []manifest.Record
-		classes []fault.Class
-	}{
-		"absolute path":          {plan: []manifest.Record{root(), inline("/etc/evil", "x")}},
-		"dots":                   {plan: []manifest.Record{root(), inline("../evil", "x")}},
-		"dots inside":            {plan: []manifest.Record{root(), folder("a"), inline("a/../../evil", "x")}},
-		"a dot":                  {plan: []manifest.Record{root(), inline("./evil", "x")}},
-		"two slashes":            {plan: []manifest.Record{root(), folder("a"), inline("a//evil", "x")}},
-		"a slash at the end":     {plan: []manifest.Record{root(), inline("evil/", "x")}},
-		"a zero byte":            {plan: []manifest.Record{root(), inline("e\x00vil", "x")}},
-		"long name":              {plan: []manifest.Record{root(), inline(strings.Repeat("n", 256), "x")}},
-		"long path":              {plan: []manifest.Record{root(), inline(strings.Repeat("n/", 2100)+"x", "x")}},
-		"ours":                   {plan: []manifest.Record{root(), folder(stateDir), inline(stateDir+"/index", "x")}},
-		"ours, a file":           {plan: []manifest.Record{root(), inline(stateDir, "x")}},
-		"ours, in capitals":      {plan: []manifest.Record{root(), inline(".ROPEWAY", "x")}},
-		"through a new link":     {plan: []manifest.Record{root(), symlink("l", "../outside"), inline("l/x", "evil")}},
-		"through a link of ours": {plan: []manifest.Record{inline("out/x", "evil")}},
-		"without its directory":  {plan: []manifest.Record{root(), inline("a/b/c", "x")}},
-		"below a file":           {plan: []manifest.Record{root(), inline("old/x", "x")}},
-		"out of order":           {plan: []manifest.Record{root(), inline("b", "x"), inline("a", "x")}},
-		"twice":                  {plan: []manifest.Record{root(), inline("a", "x"), inline("a", "y")}},
-		"two roots":              {plan: []manifest.Record{root(), root()}},
-		"the root is a file":     {plan: []manifest.Record{rootFile}},
-		"the root is a link":     {plan: []manifest.Record{rootLink}},
-		"the root is gone":       {plan: []manifest.Record{{Op: manifest.Del}}},
-		"wrong digest":           {plan: []manifest.Record{root(), other}},
-		"wrong size":             {plan: []manifest.Record{root(), long}},
-		"more than any disk has": {plan: []manifest.Record{root(), huge}},
-		"not held":               {plan: []manifest.Record{root(), file("new", "content", nil)}},
-		"held otherwise":         {plan: []manifest.Record{root(), file("old", "content", nil)}},
-		"unknown way":            {plan: []manifest.Record{root(), file("x", "x", []byte("?"))}},
-		"unknown note":           {plan: []manifest.Record{root(), note("x", []byte("?"))}},
-		"empty note":             {plan: []manifest.Record{root(), note("x", nil)}},
-		"content of a directory": {plan: []manifest.Record{{Entry: folder("").Entry, Ext: []byte("ix")}}},
-		"copy from outside":      {plan: []manifest.Record{root(), file("x", "outside", []byte("c../outside/x"))}},
-		"copy through a link":    {plan: []manifest.Record{root(), file("x", "outside", []byte("cout/x"))}},
-		"copy of nothing":        {plan: []manifest.Record{root(), file("x", "old", []byte("cnothing"))}},
-		"copy of something else": {plan: []manifest.Record{root(), file("x", "new", []byte("cold"))}},
-		"copy of ours":           {plan: []manifest.Record{root(), file("x", "new", []byte("c"+stateDir+"/lock"))}},
-		"spans without a note":   {plan: []manifest.Record{root(), file("x", data, []byte("s"))}},
-		"spans of another file":  {plan: []manifest.Record{root(), note("y", spanNote(big, object)), file("x", data, []byte("s"))}},
-		"spans of another size":  {plan: []manifest.Record{root(), note("x", spanNote(big-1, object)), file("x", data, []byte("s"))}},
-		"spans do not compose":   {plan: []manifest.Record{root(), note("x", spanNote(big, bent)), file("x", data, []byte("s"))}},
-		"span that never ends":   {plan: []manifest.Record{root(), note("x", spanNote(1<<50, object))}},
-		"pack never announced":   {plan: []manifest.Record{root(), file("x", data, inPack(0, 0))}},
-		"pack of the far future": {plan: []manifest.Record{root(), file("x", data, inPack(99, 0))}},
-		"pack out of turn":       {plan: []manifest.Record{root(), note("", packHere(7, big, stored(3, []byte("abc"))))}},
-		"pack too short":         {plan: []manifest.Record{root(), file("x", data, inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))}},
-		"pack that is none":      {plan: []manifest.Record{root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, []byte("not a pack at all")))}},
-		"pack with another file": {plan: []manifest.Record{root(), file("x", "abd", inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))}},
-		"pack is a bomb":         {plan: []manifest.Record{root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(256<<10, bomb())))}},
-		"pack claims a bomb":     {plan: []manifest.Record{root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(1<<31, bomb())))}},
-	} {
+	return map[string][]manifest.Record{
+		"absolute path":          {root(), inline("/etc/evil", "x")},
+		"dots":                   {root(), inline("../evil", "x")},
+		"dots inside":            {root(), folder("a"), inline("a/../../evil", "x")},
+		"a dot":                  {root(), inline("./evil", "x")},
+		"two slashes":            {root(), folder("a"), inline("a//evil", "x")},
+		"a slash at the end":     {root(), inline("evil/", "x")},
+		"a zero byte":            {root(), inline("e\x00vil", "x")},
+		"long name":              {root(), inline(strings.Repeat("n", 256), "x")},
+		"long path":              {root(), inline(strings.Repeat("n/", 2100)+"x", "x")},
+		"ours":                   {root(), folder(stateDir), inline(stateDir+"/index", "x")},
+		"ours, a file":           {root(), inline(stateDir, "x")},
+		"ours, deeper":           {root(), folder("sub"), folder("sub/" + stateDir), inline("sub/"+stateDir+"/ready", "x")},
+		"ours, in capitals":      {root(), inline(".ROPEWAY", "x")},
+		"through a new link":     {root(), symlink("l", "../outside"), inline("l/x", "evil")},
+		"through a link of ours": {inline("out/x", "evil")},
+		"without its directory":  {root(), inline("a/b/c", "x")},
+		"below a file":           {root(), inline("old/x", "x")},
+		"out of order":           {root(), inline("b", "x"), inline("a", "x")},
+		"twice":                  {root(), inline("a", "x"), inline("a", "y")},
+		"two roots":              {root(), root()},
+		"the root is a file":     {rootFile},
+		"the root is a link":     {rootLink},
+		"the root is gone":       {{Op: manifest.Del}},
+		"wrong digest":           {root(), other},
+		"wrong size":             {root(), long},
+		"more than any disk has": {root(), huge},
+		"not held":               {root(), file("new", "content", nil)},
+		"held otherwise":         {root(), file("old", "content", nil)},
+		"unknown way":            {root(), file("x", "x", []byte("?"))},
+		"unknown note":           {root(), note("x", []byte("?"))},
+		"empty note":             {root(), note("x", nil)},
+		"content of a directory": {{Entry: folder("").Entry, Ext: []byte("ix")}},
+		"copy from outside":      {root(), file("x", "outside", []byte("c../outside/x"))},
+		"copy through a link":    {root(), file("x", "outside", []byte("cout/x"))},
+		"copy of nothing":        {root(), file("x", "old", []byte("cnothing"))},
+		"copy of something else": {root(), file("x", "new", []byte("cold"))},
+		"copy of ours":           {root(), file("x", "new", []byte("c"+stateDir+"/lock"))},
+		"spans without a note":   {root(), file("x", data, []byte("s"))},
+		"spans of another file":  {root(), note("y", spanNote(big, object)), file("x", data, []byte("s"))},
+		"spans of another size":  {root(), note("x", spanNote(big-1, object)), file("x", data, []byte("s"))},
+		"spans do not compose":   {root(), note("x", spanNote(big, bent)), file("x", data, []byte("s"))},
+		"span that never ends":   {root(), note("x", spanNote(1<<50, object))},
+		"pack never announced":   {root(), file("x", data, inPack(0, 0))},
+		"pack of the far future": {root(), file("x", data, inPack(99, 0))},
+		"pack out of turn":       {root(), note("", packHere(7, big, stored(3, []byte("abc"))))},
+		"pack too short":         {root(), file("x", data, inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))},
+		"pack that is none":      {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, []byte("not a pack at all")))},
+		"pack with another file": {root(), file("x", "abd", inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))},
+		"pack is a bomb":         {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(256<<10, bomb())))},
+		"pack claims a bomb":     {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(1<<31, bomb())))},
+	}
+}
+
+// TestLyingPlans has plans that cannot be right: the client must say so, and
+// leave what it has as it is.
+func TestLyingPlans(t *testing.T) {
+	t.Parallel()
+	for name, plan := range lies() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := (&liar{plan: func(s *speech) {
 				s.base()
-				s.segment(c.plan...)
+				s.segment(plan...)
 				s.end()
 			}}).start(t)
-			classes := wrong
+			classes := []fault.Class{fault.Integrity, fault.Incompatible}
 			if name == "more than any disk has" || name == "span that never ends" {
 				classes = []fault.Class{fault.Limit, fault.Integrity}
 			}

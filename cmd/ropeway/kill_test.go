@@ -102,7 +102,14 @@ func (c *crash) mutate() {
 			put(path)
 		}
 	}
-	if r.IntN(2) == 0 {
+	switch big := c.src + "/big"; r.IntN(3) {
+	case 0: // a new version of what was there
+		f, err := os.OpenFile(big, os.O_RDWR, 0)
+		must(c.t, err)
+		_, err = f.WriteAt([]byte("another release"), r.Int64N(500_000))
+		must(c.t, err)
+		must(c.t, f.Close())
+	case 1:
 		must(c.t, fstest.Build(c.src, fstest.Spec{"big": fstest.Random(int64(600_000+r.IntN(600_000)), c.next<<32)}))
 	}
 }
@@ -143,6 +150,9 @@ func (c *crash) round(n int) {
 		} else {
 			to = url
 		}
+	}
+	if r.IntN(2) == 0 {
+		args = append(args, "--no-W")
 	}
 	args = append(args, from, to)
 	p := self.start(args...)

@@ -29,8 +29,11 @@ type liar struct {
 	plans atomic.Int64 // asked for
 	gets  atomic.Int64 // objects asked for
 
+	deltas atomic.Int64 // differences asked for
+
 	plan   func(*speech)
 	object func(http.ResponseWriter, *http.Request)
+	delta  func(http.ResponseWriter, *http.Request)
 	any    func(http.ResponseWriter, *http.Request) bool // answers before the rest, if it returns true
 }
 
@@ -78,6 +81,9 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.plan(s)
 	case strings.HasPrefix(path, "up/"):
 		w.WriteHeader(http.StatusNoContent)
+	case path == "delta" && l.delta != nil:
+		l.deltas.Add(1)
+		l.delta(w, r)
 	case strings.HasPrefix(path, "o/") && l.object != nil:
 		l.gets.Add(1)
 		l.object(w, r)

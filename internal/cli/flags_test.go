@@ -127,7 +127,7 @@ func TestSyncOptions(t *testing.T) {
 		{"flag before environment", []string{"ROPEWAY_TIMEOUT=20", "ROPEWAY_VERBOSE=2", "ROPEWAY_COMPRESS=1", "ROPEWAY_WHOLE_FILE=1"}, []string{
 			"--timeout=30", "-v", "--no-z", "--no-whole-file", "src/", "dst",
 		}, func(o *SyncOptions) {
-			o.Timeout, o.Verbose = 30*time.Second, 1
+			o.Timeout, o.Verbose, o.NoWholeFile = 30*time.Second, 1, true
 		}},
 		{"partial is always so", nil, []string{"--partial", "src/", "dst"}, nil},
 		{"files from", nil, []string{"-r", "-t", "-0", "--files-from=-", "src/", "dst"}, func(o *SyncOptions) {

@@ -45,8 +45,11 @@ type SyncOptions struct {
 	Checksum  bool // read all content again instead of trusting the index
 	Compress  bool
 	WholeFile bool // no deltas
-	Delete    bool
-	MaxDelete int64 // -1 is no limit
+	// NoWholeFile asks for deltas even where a link is so fast that they cost
+	// more time than they save. WholeFile outranks it.
+	NoWholeFile bool
+	Delete      bool
+	MaxDelete   int64 // -1 is no limit
 
 	Atomic  bool   // the whole tree in one step
 	Land    string // "early": each file once it is verified; "late": all at the end

@@ -66,7 +66,7 @@ func addSyncFlags(f *flags, s *syncFlags) {
 	f.on(&o.DryRun, "dry-run", "n", "change nothing, report the same")
 	f.on(&o.Checksum, "checksum", "c", "read all content again instead of trusting the index")
 	f.on(&o.WholeFile, "whole-file", "W", "send changed files whole, no deltas")
-	f.off(&many{ps: []*bool{&o.WholeFile}}, "whole-file", "W")
+	f.off(&many{ps: []*bool{&o.WholeFile}, seen: func() { o.NoWholeFile = !o.WholeFile }}, "whole-file", "W")
 	f.on(&o.Compress, "compress", "z", "compress what crosses the link")
 	f.off(&many{ps: []*bool{&o.Compress}}, "compress", "z")
 	f.on(&o.Delete, "delete", "", "delete what the source does not have")

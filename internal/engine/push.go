@@ -52,7 +52,7 @@ func (e *Engine) push(ctx context.Context, jo job.Options, src, dst place) (*eve
 	}
 	return c.Run(ctx, push.Request{
 		Path: dst.url.Path, Source: o.path, Mask: jo.Mask, Recursive: jo.Recursive, One: !src.within, OmitRoot: jo.OmitRoot || !src.within,
-		Checksum: jo.Checksum, Whole: jo.Whole, Filter: jo.Filter.AppendText(nil), Delete: jo.Delete, MaxDelete: jo.MaxDelete,
+		Checksum: jo.Checksum, Whole: jo.Whole, NoWhole: jo.NoWhole, Filter: jo.Filter.AppendText(nil), Delete: jo.Delete, MaxDelete: jo.MaxDelete,
 		Atomic: jo.Atomic, Early: jo.Early, Fsync: jo.Fsync, DryRun: jo.DryRun, NumericIDs: jo.NumericIDs,
 		Items: true, From: src.text, BwLimit: jo.BwLimit,
 	}, jo.Events)

@@ -31,6 +31,7 @@ type Request struct {
 	OmitRoot   bool
 	Checksum   bool
 	Whole      bool
+	NoWhole    bool   // differences even where the link is fast
 	Filter     []byte // canonical text
 	Delete     bool
 	MaxDelete  int64
@@ -67,6 +68,7 @@ type post struct {
 	OmitRoot   bool    `json:"omit_root,omitzero"`
 	Checksum   bool    `json:"checksum,omitzero"`
 	Whole      bool    `json:"whole,omitzero"`
+	NoWhole    bool    `json:"no_whole,omitzero"`
 	Filter     []byte  `json:"filter,omitempty"`
 	Delete     bool    `json:"delete,omitzero"`
 	MaxDelete  int64   `json:"max_delete"`
@@ -86,7 +88,7 @@ type post struct {
 func newPost(r *Request) post {
 	return post{
 		Path: name(r.Path), Source: name(r.Source), Expect: r.Expect, Mask: uint8(r.Mask), Recursive: r.Recursive,
-		One: r.One, OmitRoot: r.OmitRoot, Checksum: r.Checksum, Whole: r.Whole, Filter: r.Filter, Delete: r.Delete,
+		One: r.One, OmitRoot: r.OmitRoot, Checksum: r.Checksum, Whole: r.Whole, NoWhole: r.NoWhole, Filter: r.Filter, Delete: r.Delete,
 		MaxDelete: r.MaxDelete, Atomic: r.Atomic, Early: r.Early, Fsync: r.Fsync, DryRun: r.DryRun,
 		NumericIDs: r.NumericIDs, Items: r.Items, Name: r.From, Lanes: r.Lanes, BwLimit: r.BwLimit,
 	}
@@ -135,7 +137,7 @@ func (p *post) options() (job.Options, error) {
 	}
 	return job.Options{
 		Path: string(p.Source), One: p.One, From: wire.CleanText(p.Name, maxFrom),
-		Mask: manifest.Mask(p.Mask), Recursive: p.Recursive, Filter: set, OmitRoot: p.OmitRoot, Checksum: p.Checksum, Whole: p.Whole,
+		Mask: manifest.Mask(p.Mask), Recursive: p.Recursive, Filter: set, OmitRoot: p.OmitRoot, Checksum: p.Checksum, Whole: p.Whole, NoWhole: p.NoWhole,
 		Delete: p.Delete, MaxDelete: p.MaxDelete, Atomic: p.Atomic, Early: p.Early, Fsync: p.Fsync,
 		DryRun: p.DryRun, NumericIDs: p.NumericIDs,
 		Lanes: p.Lanes, BwLimit: p.BwLimit,
