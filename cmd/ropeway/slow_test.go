@@ -145,7 +145,7 @@ func TestServerThatScansForLong(t *testing.T) {
 	t.Parallel()
 	l := (&liar{plan: func(s *speech) {
 		s.base()
-		end := time.Now().Add(5 * time.Second)
+		end := time.Now().Add(8 * time.Second)
 		ticks(s, func(n int) {
 			if time.Now().After(end) {
 				s.segment(root(), inline("x", "x"))
@@ -157,7 +157,7 @@ func TestServerThatScansForLong(t *testing.T) {
 		})
 	}}).start(t)
 	dst := filepath.Join(dir(t), "dst")
-	r := run(t, "sync", "-a", "--timeout=2", "--json", l.url, dst).ok()
+	r := run(t, "sync", "-a", "--timeout=5", "--json", l.url, dst).ok()
 	shown := 0
 	for line := range strings.Lines(r.out) {
 		var e struct {
@@ -221,7 +221,11 @@ func TestBadLinks(t *testing.T) {
 				if name == "blackout" && !strings.Contains(r.err, "link down") {
 					t.Errorf("does not say that the link was down: %v", r)
 				}
-				if sent := st.Up.Delivered + st.Down.Delivered; sent > 7_500_000 {
+				most := int64(7_500_000)
+				if name == "blackout" { // what was on its way comes twice
+					most = 9_000_000
+				}
+				if sent := st.Up.Delivered + st.Down.Delivered; sent > most {
 					t.Errorf("%d bytes crossed the link", sent)
 				}
 			})
