@@ -188,7 +188,7 @@ func TestBadLinks(t *testing.T) {
 		"resets":  func(l *netsim.Link) { l.KillEvery(300_000) },
 		"forgets": func(l *netsim.Link) { l.Schedule(netsim.Event{AfterBytes: 1_000_000, Do: netsim.Forget}) },
 		"blackout": func(l *netsim.Link) {
-			l.Schedule(netsim.Event{AfterBytes: 1_000_000, Do: netsim.BlackoutStart, For: 4 * time.Second})
+			l.Schedule(netsim.Event{AfterBytes: 1_000_000, Do: netsim.BlackoutStart, For: 7 * time.Second})
 		},
 		"corrupts": func(l *netsim.Link) {
 			p := wan()
