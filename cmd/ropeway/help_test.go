@@ -205,7 +205,7 @@ func (c call) start(args ...string) *process {
 		if c.uid != 0 {
 			own(c.t, home, c.uid)
 		}
-		p.cmd.Env = append(p.cmd.Env, "HOME="+home)
+		p.cmd.Env = append(p.cmd.Env, "HOME="+home, "TMPDIR="+home) // a killed process leaves things there
 	}
 	p.cmd.Dir = c.dir
 	if c.dir == "" {

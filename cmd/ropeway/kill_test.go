@@ -127,7 +127,7 @@ func (c *crash) round(n int) {
 	end := ends[r.IntN(len(ends))]
 	was, want := c.look(c.dst), c.look(c.src)
 
-	self := call{t: t, env: []string{"HOME=" + c.home}}
+	self := call{t: t, env: []string{"HOME=" + c.home, "TMPDIR=" + c.home}}
 	args := append([]string{"sync", "-a", "--delete", "--timeout=20", "--contimeout=20"}, land...)
 	var (
 		s   *server

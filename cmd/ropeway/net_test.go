@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/ropeway/ropeway/internal/fault"
@@ -184,4 +185,6 @@ func TestBareEnvironment(t *testing.T) {
 	same(t, src, there)
 	c.run("ls", s.url).ok()
 	c.run("version").ok()
+	s.signal(syscall.SIGTERM)
+	s.wait()
 }
