@@ -20,6 +20,9 @@ import (
 // JarSize is that of the file that could not be synced, in bytes.
 const JarSize = 60_606_801
 
+// smallSize is that of its little sister.
+const smallSize = 12_000_000
+
 // jarName is its name.
 const jarName = "app-SNAPSHOT.jar"
 
@@ -44,7 +47,7 @@ type payloads struct {
 // Names of payloads.
 const (
 	Jar     = "jar"     // JarSize bytes that cannot be compressed
-	Small   = "small"   // 12 MB of the same, for runs that need not be long
+	Small   = "small"   // smallSize bytes of the same, for runs that need not be long
 	Tree2k  = "tree2k"  // 2,000 files of about 10 kB
 	Tree100 = "tree100" // 100,000 files of about 2 kB
 	Upgrade = "upgrade" // a release of 40 MB of which about a tenth changes
@@ -64,7 +67,7 @@ func (p *payloads) get(ctx context.Context, name string) (*payload, error) {
 		m.file(filepath.Join(x.dir, jarName), JarSize)
 	case Small:
 		x.file = jarName
-		m.file(filepath.Join(x.dir, jarName), 12_000_000)
+		m.file(filepath.Join(x.dir, jarName), smallSize)
 	case Tree2k:
 		m.tree(x.dir, 2000, 10_000)
 	case Tree100:
