@@ -109,6 +109,15 @@ func Names(hosts []string) ([]string, error) {
 	return none, fmt.Errorf("%s: %w", Dir, err)
 }
 
+// Unname gives names back that no namespace got.
+func Unname(names ...string) {
+	for _, name := range names {
+		if _, ours := parseName(name); ours {
+			_ = unname(name) // or the next Clean does
+		}
+	}
+}
+
 // isRoot reports whether this is root of the machine, not of a user namespace.
 func isRoot() bool {
 	m, err := os.ReadFile("/proc/self/uid_map")

@@ -183,9 +183,12 @@ func (n *NS) Route(iface string, dst netip.Prefix, cc string) error {
 	})
 }
 
+// Kill kills every process in the namespace.
+func (n *NS) Kill() error { return killAll(n.ino) }
+
 // Close kills every process in the namespace and removes it.
 func (n *NS) Close() error {
-	err := killAll(n.ino)
+	err := n.Kill()
 	close(n.jobs)
 	<-n.gone
 	n.file.Close()

@@ -63,6 +63,9 @@ func (*NS) TUN(string, int, int, ...netip.Prefix) (*TUN, error) { return nil, no
 // CongestionControl fails.
 func (*NS) CongestionControl(string) (bool, error) { return false, none() }
 
+// Kill does nothing.
+func (*NS) Kill() error { return nil }
+
 // Close does nothing.
 func (*NS) Close() error { return nil }
 
@@ -74,6 +77,9 @@ func (*TUN) Dropped() (int64, error) { return 0, none() }
 
 // Names fails.
 func Names([]string) ([]string, error) { return nil, none() }
+
+// Unname does nothing.
+func Unname(...string) {}
 
 // Clean finds nothing.
 func Clean(bool) ([]Leftover, error) { return nil, nil }
