@@ -33,6 +33,8 @@ var floors = map[string]int{
 	"internal/server/origin":  7,
 	"internal/server/plain":   7,
 	"internal/server/push":    8,
+	"internal/lab":            8,
+	"internal/lab/netns":      7,
 	"internal/job":            6,
 	"internal/plan":           5,
 	"internal/fetch":          4,
