@@ -73,7 +73,7 @@ func tools(self string) []tool {
 			client: func(s *stage) command { return command{argv: []string{self, "sync", "-a", s.url, s.dst}} },
 		},
 		{
-			name: "ropeway-push", about: "ropeway sync -a SRC/ URL", tree: true, push: true,
+			name: ropewayPush, about: "ropeway sync -a SRC/ URL", tree: true, push: true,
 			serve:  func(ctx context.Context, s *stage) error { return s.serveRopeway(ctx, self, true) },
 			client: func(s *stage) command { return command{argv: []string{self, "sync", "-a", s.src + "/", s.url}} },
 		},
