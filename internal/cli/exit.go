@@ -53,6 +53,12 @@ func (a *app) finish(err error) int {
 		err = usage("", "%v", err) // cobra's own
 	}
 	class := fault.ClassOf(err)
+	var status *exitStatus
+	if errors.As(err, &status) { // what failed has said so
+		if err, class = nil, fault.Class(status.code); status.printed {
+			return status.code
+		}
+	}
 	say := func(g *gate, text string) {
 		if a.stopped.Load() {
 			g.shut(text)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/lab"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -28,6 +29,10 @@ type engine struct {
 	serve func(context.Context, ServeOptions, ServeHooks) error
 	list  func(context.Context, ListOptions, func(ListEntry) error) error
 	demo  func(context.Context, DemoOptions, event.Func) error
+
+	labRun   func(context.Context, LabOptions, LabHooks) (LabEnd, error)
+	labSet   func(context.Context, int, lab.Change) (lab.Status, error)
+	labClean func(context.Context, bool) ([]LabLeftover, error)
 }
 
 func (e engine) Sync(ctx context.Context, o SyncOptions, f event.Func) error {
@@ -56,6 +61,27 @@ func (e engine) Demo(ctx context.Context, o DemoOptions, f event.Func) error {
 		return nil
 	}
 	return e.demo(ctx, o, f)
+}
+
+func (e engine) LabRun(ctx context.Context, o LabOptions, h LabHooks) (LabEnd, error) {
+	if e.labRun == nil {
+		return LabEnd{}, nil
+	}
+	return e.labRun(ctx, o, h)
+}
+
+func (e engine) LabSet(ctx context.Context, n int, c lab.Change) (lab.Status, error) {
+	if e.labSet == nil {
+		return lab.Status{}, nil
+	}
+	return e.labSet(ctx, n, c)
+}
+
+func (e engine) LabClean(ctx context.Context, dryRun bool) ([]LabLeftover, error) {
+	if e.labClean == nil {
+		return nil, nil
+	}
+	return e.labClean(ctx, dryRun)
 }
 
 // result is what a run left behind.

@@ -25,6 +25,7 @@ type Engine interface {
 	// Demo syncs a release across a simulated bad link, tells of it by notes,
 	// and fails unless the result was verified.
 	Demo(ctx context.Context, o DemoOptions, report event.Func) error
+	LabEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.

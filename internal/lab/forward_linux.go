@@ -46,8 +46,8 @@ type pair struct {
 	events int64 // that happened, as far as the log knows
 }
 
-// startForwarder begins to move packets.
-func startForwarder(tuns []*netns.TUN, taps []*capture, c Config, say func(string, ...any)) (*forwarder, error) {
+// startForwarder begins to move packets. broken is called when it cannot go on.
+func startForwarder(tuns []*netns.TUN, taps []*capture, c Config, say func(string, ...any), broken func()) (*forwarder, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -76,6 +76,7 @@ func startForwarder(tuns []*netns.TUN, taps []*capture, c Config, say func(strin
 		f.err = f.run()
 		if f.err != nil {
 			say("the link broke: %v", f.err)
+			go broken()
 		}
 	}()
 	return f, nil

@@ -11,7 +11,7 @@ import (
 // far.
 type forwarder struct{}
 
-func startForwarder([]*netns.TUN, []*capture, Config, func(string, ...any)) (*forwarder, error) {
+func startForwarder([]*netns.TUN, []*capture, Config, func(string, ...any), func()) (*forwarder, error) {
 	return new(forwarder), nil
 }
 

@@ -3,6 +3,8 @@
 package lab
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -18,3 +20,9 @@ func signalGroup(cmd *exec.Cmd, s syscall.Signal) error { return syscall.Kill(-c
 
 // terminate asks the group that cmd leads to end.
 func terminate(cmd *exec.Cmd) error { return signalGroup(cmd, syscall.SIGTERM) }
+
+// isOurs reports whether a file belongs to this user.
+func isOurs(fi fs.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -115,9 +116,14 @@ func (h *Host) Peer() *Host {
 func (h *Host) Namespace() string { return h.ns.Name() }
 
 // Environ returns what the environment of programs on the host says about the
-// lab: ROPEWAY_LAB_SELF and _PEER, and A, B, ..., the addresses of all.
+// lab: ROPEWAY_LAB_HOST is the host's name, ROPEWAY_LAB_SELF and _PEER are
+// addresses, A, B, ... those of all. ROPEWAY_LAB is the number of the lab, if it
+// has Control.
 func (h *Host) Environ() []string {
 	env := []string{"ROPEWAY_LAB_HOST=" + h.name, "ROPEWAY_LAB_SELF=" + h.addr.String(), "ROPEWAY_LAB_PEER=" + h.Peer().addr.String()}
+	if n := h.lab.number(); n > 0 {
+		env = append(env, "ROPEWAY_LAB="+strconv.Itoa(n))
+	}
 	for _, other := range h.lab.hosts {
 		env = append(env, strings.ToUpper(other.name)+"="+other.addr.String())
 	}

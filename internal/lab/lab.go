@@ -61,6 +61,11 @@ type Lab struct {
 	closing  sync.Once
 	closed   chan struct{}
 	err      error // of Close
+
+	mu        sync.Mutex // guards what follows
+	profile   string     // name
+	control   *control
+	isClosing bool
 }
 
 // Open makes a lab, which ends with Close or ctx. Errors are one line and have
@@ -76,7 +81,7 @@ func Open(ctx context.Context, c Config) (*Lab, error) {
 	if c.CC != "" && strings.Trim(c.CC, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return nil, fault.New(fault.Usage, "", "%q is no congestion control; write for example cubic or bbr", c.CC)
 	}
-	l := &Lab{cfg: c, start: time.Now(), closed: make(chan struct{})}
+	l := &Lab{cfg: c, start: time.Now(), closed: make(chan struct{}), profile: c.Profile.Name}
 	left, err := netns.Clean(false)
 	for _, n := range left {
 		l.say("removed %s, which process %d left behind, with %d processes in it", n.Name, n.Owner, len(n.Processes))
@@ -131,7 +136,7 @@ func (l *Lab) open() error {
 	for i, h := range l.hosts {
 		devices[i] = h.tun
 	}
-	l.fwd, err = startForwarder(devices, taps, l.cfg, l.say)
+	l.fwd, err = startForwarder(devices, taps, l.cfg, l.say, func() { _ = l.Close() })
 	return err
 }
 
@@ -167,7 +172,19 @@ func (l *Lab) Apply(e link.Event) { l.fwd.apply(e) }
 
 // SetProfile changes what the links are from now on. Packets under way are not
 // lost. The profile's events begin to count.
-func (l *Lab) SetProfile(p link.Profile) { l.fwd.setProfile(p) }
+func (l *Lab) SetProfile(p link.Profile) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.profile = p.Name
+	l.fwd.setProfile(p)
+}
+
+// Profile returns the name of the present profile.
+func (l *Lab) Profile() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.profile
+}
 
 // Counters returns what became of the packets, of all links together.
 func (l *Lab) Counters() link.Counters { return l.fwd.counters() }
@@ -204,6 +221,13 @@ func (l *Lab) Close() error {
 		defer close(l.closed)
 		if l.unwatch != nil {
 			l.unwatch()
+		}
+		l.mu.Lock()
+		l.isClosing = true
+		c := l.control
+		l.mu.Unlock()
+		if c != nil {
+			c.close()
 		}
 		for _, h := range l.hosts {
 			h.stop() // while the link still runs: nobody sees it die

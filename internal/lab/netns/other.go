@@ -63,6 +63,9 @@ func (*NS) TUN(string, int, int, ...netip.Prefix) (*TUN, error) { return nil, no
 // CongestionControl fails.
 func (*NS) CongestionControl(string) (bool, error) { return false, none() }
 
+// Listens is false.
+func (*NS) Listens() bool { return false }
+
 // Kill does nothing.
 func (*NS) Kill() error { return nil }
 
@@ -88,7 +91,7 @@ func Clean(bool) ([]Leftover, error) { return nil, nil }
 func Need() bool { return false }
 
 // Sandbox fails.
-func Sandbox(context.Context, []string, io.Reader, io.Writer, io.Writer, time.Duration, time.Duration) (int, error) {
+func Sandbox(context.Context, []string, []string, io.Reader, io.Writer, io.Writer, time.Duration, time.Duration) (int, error) {
 	return 0, none()
 }
 

@@ -30,23 +30,23 @@ func Need() bool {
 	if err != nil {
 		return fault.ClassOf(err) == fault.Denied
 	}
-	n.Close()
+	_ = n.Close() // nothing runs in it
 	return false
 }
 
-// Sandbox runs this program again with args, in namespaces of its own: user (in
+// Sandbox runs this program again with args and more environment, in namespaces of its own: user (in
 // which it is root), network, mount and process. It returns the exit code.
 // Whatever it starts dies with it, whatever it mounts vanishes.
 //
 // When ctx ends the program is asked to end after the time polite, which is for
 // a signal that the terminal sent to it as well, and killed after the time kill.
-func Sandbox(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, polite, kill time.Duration) (int, error) {
+func Sandbox(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer, polite, kill time.Duration) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), sandboxEnv+"=1")
+	cmd.Env = append(append(os.Environ(), env...), sandboxEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,

@@ -119,3 +119,21 @@ func (t *TUN) Dropped() (int64, error) {
 	}
 	return 0, fmt.Errorf("no counters of %s", t.Name)
 }
+
+// Listens reports whether a TCP socket listens in the namespace.
+func (n *NS) Listens() (is bool) {
+	_ = n.Do(func() error {
+		for _, table := range []string{"tcp", "tcp6"} {
+			text, err := os.ReadFile("/proc/thread-self/net/" + table)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				f := strings.Fields(line)
+				is = is || len(f) > 3 && f[3] == "0A" // TCP_LISTEN
+			}
+		}
+		return nil
+	})
+	return is
+}
