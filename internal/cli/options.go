@@ -26,6 +26,7 @@ type Engine interface {
 	// and fails unless the result was verified.
 	Demo(ctx context.Context, o DemoOptions, report event.Func) error
 	LabEngine
+	TrialEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/lab/report"
 	"github.com/ropeway/ropeway/internal/link"
 )
@@ -48,6 +49,7 @@ func (a *act) play(ctx context.Context) (err error) {
 		return err
 	}
 	s := a.stage
+	s.loud = true
 	defer s.close()
 	a.tool = rsync("rsync", x.push, x.flags...)
 	if a.ours {
@@ -71,7 +73,7 @@ func (a *act) play(ctx context.Context) (err error) {
 			a.take.Transcript[i].Text = a.plain(a.take.Transcript[i].Text)
 		}
 	}()
-	a.follow.file("server", s.log)
+	a.follow.file("server", s.log, length(s.log)) // not its greeting
 	a.take.Commands = []string{s.commandLine(ha, s.server.argv, a.o.Self)}
 	before := a.net.counters().Events
 	a.net.schedule(a.event)
@@ -109,7 +111,7 @@ func (a *act) play(ctx context.Context) (err error) {
 func (a *act) client(log string) (*process, error) {
 	c := a.tool.client(a.stage)
 	name := filepath.Join(a.dir, log)
-	a.follow.file("client", name)
+	a.follow.file("client", name, 0)
 	p, err := start(a.stage.b, c, name)
 	if err != nil {
 		return nil, err
@@ -256,14 +258,11 @@ func (a *act) again(ctx context.Context, client *process) error {
 		a.follow.note("the user kills the client and runs the same command again")
 		client.kill()
 	}
-	second, err := a.client("client2.out")
+	second, err := a.rerun(ctx)
 	if err != nil {
 		return err
 	}
 	defer second.kill()
-	if err := a.wait(ctx, a.scene.bound, second.ended); err != nil {
-		return err
-	}
 	same, err := a.payload.identical(ctx, s.dst)
 	if err != nil {
 		return err
@@ -292,6 +291,27 @@ func (a *act) again(ctx context.Context, client *process) error {
 		}
 	}
 	return nil
+}
+
+// rerun runs the client again; as long as it says that it is busy, which
+// can be retried, again after some seconds.
+func (a *act) rerun(ctx context.Context) (p *process, err error) {
+	for try := 2; ; try++ {
+		if p, err = a.client(fmt.Sprintf("client%d.out", try)); err != nil {
+			return nil, err
+		}
+		if err := a.wait(ctx, a.scene.bound, p.ended); err != nil {
+			p.kill()
+			return nil, err
+		}
+		if !a.ours || try > 5 || !p.ended() || p.exit() != int(fault.Busy) {
+			return p, nil
+		}
+		a.follow.note("exit code 9 says that it can be tried again; the user does so after 5 s")
+		if err := a.wait(ctx, 5*time.Second, func() bool { return false }); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // length is the size of a file, -1 if there is none.

@@ -56,8 +56,8 @@ func follow() *follower {
 	return f
 }
 
-// file adds a file, which need not exist yet.
-func (f *follower) file(who, name string) {
+// file adds a file, from a place in it on. It need not exist yet.
+func (f *follower) file(who, name string, at int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, x := range f.files {
@@ -65,7 +65,7 @@ func (f *follower) file(who, name string) {
 			return
 		}
 	}
-	f.files = append(f.files, &followed{who: who, name: name})
+	f.files = append(f.files, &followed{who: who, name: name, at: max(0, at)})
 }
 
 // note adds a line of our own.
@@ -128,7 +128,9 @@ func (f *follower) close() []Line {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, x := range f.files {
-		f.write(x.who, x.rest)
+		if !strings.Contains(x.rest, "\r") { // a status line that was never finished says little
+			f.write(x.who, x.rest)
+		}
 		x.rest = ""
 	}
 	return f.lines

@@ -18,6 +18,7 @@ type stage struct {
 	src     string // what is sent, on whichever host
 	dst     string // where it shall go, on the other
 	push    bool
+	loud    bool // tools tell how it goes
 
 	url    string // for the client, once a server is ready
 	log    string // of the server, as the server itself writes it
@@ -118,6 +119,14 @@ http {
 	s.url = fmt.Sprintf("http://%s/", hostPort(s.a, nginxPort))
 	argv := []string{path, "-p", s.dir, "-e", s.log, "-c", conf}
 	return s.run(ctx, command{argv: argv, dir: s.dir}, func(pid int) bool { return listening(pid, nginxPort) })
+}
+
+// ropewayFlags are those of our client.
+func (s *stage) ropewayFlags() string {
+	if s.loud {
+		return "-avP"
+	}
+	return "-a"
 }
 
 // serveRopeway starts our server.
