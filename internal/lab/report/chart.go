@@ -67,7 +67,7 @@ type dot struct {
 func (b *Bench) sweeps() []chart {
 	var list []chart
 	for _, cc := range b.values(Sweep, func(c *Cell) string { return c.CC }) {
-		ch := chart{Title: "Hosts with " + cc, W: 560, H: 340, Left: 52, Top: 34, Right: 430, Bottom: 292}
+		ch := chart{Title: "Hosts with " + cc, W: 548, H: 340, Left: 52, Top: 34, Right: 420, Bottom: 292}
 		var losses []float64
 		for _, c := range b.Cells {
 			if c.Set == Sweep && c.CC == cc && len(c.Runs) > 0 && !slices.Contains(losses, c.Loss) {
@@ -182,7 +182,11 @@ func (b *Bench) timelines() []strips {
 		if len(cells) == 0 {
 			continue
 		}
-		const high, gap = 64, 16
+		order := func(c *Cell) int {
+			return slices.IndexFunc(b.Tools, func(t Tool) bool { return t.Name == c.Tool })
+		}
+		slices.SortStableFunc(cells, func(x, y *Cell) int { return order(x) - order(y) })
+		const high, gap, top = 56, 30, 40
 		s := strips{Title: name, W: 1120, Left: 110, Right: 1090, High: high}
 		x := func(sec float64) int { return s.Left + int(sec/end*float64(s.Right-s.Left)) }
 		for i, c := range cells {
@@ -191,14 +195,14 @@ func (b *Bench) timelines() []strips {
 				s.DownAt = x(r.EventAt)
 				s.DownWide = max(0, x(min(r.BackAt, end))-s.DownAt)
 			}
-			row := strip{Tool: c.Tool, Colour: b.colour(c.Tool), Top: 24 + i*(high+gap), Text: timelineText(c, r)}
+			row := strip{Tool: c.Tool, Colour: b.colour(c.Tool), Top: top + i*(high+gap), Text: timelineText(c, r)}
 			row.Path = area(smooth(r.Series), x, row.Top+high, high, peak)
 			if r.First > 0 {
 				row.Marks = append(row.Marks, tick{x(r.BackAt + r.First), fmt.Sprintf("moves again after %s s", seconds(r.First))})
 			}
 			s.Rows = append(s.Rows, row)
 		}
-		s.H = 24 + len(cells)*(high+gap) + 26
+		s.H = top + len(cells)*(high+gap)
 		step := niceStep(end)
 		for t := 0.0; t <= end; t += step {
 			s.XTicks = append(s.XTicks, tick{x(t), fmt.Sprintf("%g s", t)})

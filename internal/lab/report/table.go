@@ -123,11 +123,11 @@ func cellText(c *Cell) string {
 	case o == OK && c.Set == Files:
 		return fmt.Sprintf("%s s", seconds(sec.Median))
 	case o == OK:
-		return fmt.Sprintf("%s %s s", share(c.Fraction().Median), seconds(sec.Median))
+		return fmt.Sprintf("%s, %s s", share(c.Fraction().Median), seconds(sec.Median))
 	case o == Slow && c.Set == Files:
 		return fmt.Sprintf("> %s s", seconds(sec.Median))
 	case o == Slow:
-		return fmt.Sprintf("%s > %s s", share(c.Fraction().Median), seconds(sec.Median))
+		return fmt.Sprintf("%s, > %s s", share(c.Fraction().Median), seconds(sec.Median))
 	default:
 		return outcomeText(c)
 	}

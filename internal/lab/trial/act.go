@@ -135,7 +135,7 @@ func (a *act) untilEvent(ctx context.Context, client *process, before int64) err
 	}
 	if a.net.counters().Events > before {
 		a.take.EventAt = time.Since(a.from).Seconds()
-		a.follow.note("event: " + a.event.String())
+		a.follow.mark("event: " + a.event.String())
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (a *act) judge(ctx context.Context, client *process) error {
 		t.Result = "ended with 0, but the file is not identical"
 	case t.Exit > 0:
 		t.Outcome = report.Failed
-		t.Result = fmt.Sprintf("ended with exit code %d, %.1f s after the event; the file is not there", t.Exit, t.Seconds-t.EventAt)
+		t.Result = fmt.Sprintf("ended with exit code %d, %.1f s after the event; the file is not complete", t.Exit, t.Seconds-t.EventAt)
 	default:
 		t.Result = fmt.Sprintf("still hanging %.0f s after the event; stopped by us", t.Seconds-t.EventAt)
 	}

@@ -68,9 +68,14 @@ func (f *follower) file(who, name string, at int64) {
 	f.files = append(f.files, &followed{who: who, name: name, at: max(0, at)})
 }
 
-// note adds a line of our own.
+// note adds a line of our own, after what has come before it.
 func (f *follower) note(text string) {
 	f.look()
+	f.mark(text)
+}
+
+// mark is note for what may be the cause of what comes at the same time.
+func (f *follower) mark(text string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.put("lab", text)

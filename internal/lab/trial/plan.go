@@ -91,9 +91,6 @@ func (p *planner) add(c cell, name, payload string) {
 		c.Loss = loss(params)
 	}
 	c.Bound = c.bound.Seconds()
-	if c.event != nil {
-		c.Event = c.event.String()
-	}
 	if c.rounds == 0 {
 		c.rounds = p.o.Rounds
 	}
@@ -224,7 +221,7 @@ func (p *planner) events() error {
 			return fault.Wrap(fault.Other, err, "", "the events of the matrix")
 		}
 		for _, name := range who {
-			p.add(cell{Cell: report.Cell{Set: set, CC: "cubic"}, profile: x, event: &e, bound: bound, rounds: rounds}, name, Jar)
+			p.add(cell{Cell: report.Cell{Set: set, CC: "cubic", Event: text}, profile: x, event: &e, bound: bound, rounds: rounds}, name, Jar)
 		}
 		return nil
 	}

@@ -69,13 +69,17 @@ func tools(self string) []tool {
 	return []tool{
 		{
 			name: report.Ropeway, about: "ropeway sync -a URL DST", tree: true,
-			serve:  func(ctx context.Context, s *stage) error { return s.serveRopeway(ctx, self, false) },
-			client: func(s *stage) command { return command{argv: []string{self, "sync", s.ropewayFlags(), s.url, s.dst + "/"}} },
+			serve: func(ctx context.Context, s *stage) error { return s.serveRopeway(ctx, self, false) },
+			client: func(s *stage) command {
+				return command{argv: []string{self, "sync", s.ropewayFlags(), s.url, s.dst + "/"}}
+			},
 		},
 		{
 			name: ropewayPush, about: "ropeway sync -a SRC/ URL", tree: true, push: true,
-			serve:  func(ctx context.Context, s *stage) error { return s.serveRopeway(ctx, self, true) },
-			client: func(s *stage) command { return command{argv: []string{self, "sync", s.ropewayFlags(), s.src + "/", s.url}} },
+			serve: func(ctx context.Context, s *stage) error { return s.serveRopeway(ctx, self, true) },
+			client: func(s *stage) command {
+				return command{argv: []string{self, "sync", s.ropewayFlags(), s.src + "/", s.url}}
+			},
 		},
 		rsync("rsync", false), rsync("rsync-T60", false, "--timeout=60"),
 		rsync("rsync-push", true), rsync("rsync-push-T60", true, "--timeout=60"),
