@@ -36,14 +36,8 @@ type act struct {
 func (a *act) play(ctx context.Context) (err error) {
 	x := a.scene
 	ha, hb := a.net.hosts()
-	for _, k := range x.settings {
-		h := ha
-		if k.host == 1 {
-			h = hb
-		}
-		if err := sysctl(h, k.name, k.value); err != nil {
-			return err
-		}
+	if err := configure(x.settings, ha, hb); err != nil {
+		return err
 	}
 	if a.stage, err = newStage(ctx, ha, hb, a.dir, a.payload, x.push); err != nil {
 		return err

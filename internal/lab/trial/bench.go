@@ -47,7 +47,7 @@ type Progress struct {
 }
 
 // beside is how many runs with an event go on at once: they mostly wait.
-const beside = 6
+const beside = 10
 
 // Bench measures a campaign. A campaign that is stopped returns what it has,
 // with the error.

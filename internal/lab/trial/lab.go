@@ -52,3 +52,20 @@ func sysctl(h Host, name, value string) error {
 	}
 	return nil
 }
+
+// kernel is a setting of one host.
+type kernel struct {
+	host        int // 0 is a
+	name, value string
+	said        string // what it usually is
+}
+
+// configure makes the settings of both hosts.
+func configure(list []kernel, hosts ...Host) error {
+	for _, k := range list {
+		if err := sysctl(hosts[k.host], k.name, k.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

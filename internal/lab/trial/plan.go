@@ -144,7 +144,7 @@ func (p *planner) sweep() {
 	losses, bound, ccs := []float64{0, .01, .05}, 12*time.Second, []string{"cubic", "bbr"}
 	who := []string{report.Ropeway, "rsync", "wget", "aria2c"}
 	if p.o.Full {
-		losses, bound = []float64{0, .001, .01, .02, .05, .1, .15, .2}, 30*time.Second
+		losses, bound = []float64{0, .01, .02, .05, .1, .15, .2}, 20*time.Second
 	}
 	for _, cc := range ccs {
 		for _, loss := range losses {
@@ -168,7 +168,7 @@ func (p *planner) profile(x link.Profile) {
 	bound, ccs := 12*time.Second, []string{"cubic"}
 	who := []string{report.Ropeway, "rsync", "wget", "aria2c"}
 	if p.o.Full {
-		bound, ccs = 30*time.Second, []string{"cubic", "bbr"}
+		bound, ccs = 20*time.Second, []string{"cubic", "bbr"}
 		who = []string{report.Ropeway, "rsync", "rsync-T60", "wget", "curl", "aria2c", "rclone"}
 	}
 	for _, cc := range ccs {
@@ -226,12 +226,12 @@ func (p *planner) events() error {
 		return nil
 	}
 	long := []string{"blackout@20MB for 30s"}
-	who := []string{report.Ropeway, "rsync", "rsync-push-T60", "wget", "curl", "aria2c"}
+	who := []string{report.Ropeway, "rsync", "rsync-push-T60", "rsync-loop", "wget", "curl", "aria2c"}
 	bound, matrix, rounds := 75*time.Second, quickEvents, 1
 	if p.o.Full {
 		long = append(long, "blackout@20MB for 70s", "forget@20MB")
 		who = names(p.tools)
-		bound, matrix = 180*time.Second, eventTexts
+		bound, matrix = 120*time.Second, eventTexts
 	}
 	for _, text := range long {
 		if err := put(report.Timeline, text, bound, 1, report.Ropeway, "rsync", "rsync-T60", "wget", "aria2c"); err != nil {

@@ -42,6 +42,9 @@ func (r *run) do(ctx context.Context, open opener) (res report.Run, err error) {
 		}
 	}()
 	a, b := net.hosts()
+	if err := configure(r.tool.set, a, b); err != nil {
+		return res, err
+	}
 	s, err := newStage(ctx, a, b, r.dir, r.payload, r.tool.push)
 	if err != nil {
 		return res, err

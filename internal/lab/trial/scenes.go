@@ -24,14 +24,7 @@ type scene struct {
 	failed func(*Take) bool
 }
 
-// kernel is a setting of one host that makes a scene shorter.
-type kernel struct {
-	host        int // 0 is a
-	name, value string
-	said        string // what it usually is
-}
-
-// size is an event's place: a third of the file.
+// atThird is where events happen: a third of the file has come.
 const atThird = "@20MB"
 
 // scenes are those of the incident. Quick ones wait less and say so.

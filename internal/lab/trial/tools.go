@@ -47,8 +47,9 @@ type tool struct {
 	about string // the command, for people
 	push  bool   // the client sends
 	needs []program
-	tree  bool // it can move a tree
-	why   string
+	tree  bool     // it can move a tree
+	why   string   // it moves no trees
+	set   []kernel // settings of the hosts that the tool asks for
 	serve func(ctx context.Context, s *stage) error
 	// client is the command that host b runs; running it again is how a
 	// user would continue.
@@ -83,6 +84,10 @@ func tools(self string) []tool {
 		},
 		rsync("rsync", false), rsync("rsync-T60", false, "--timeout=60"),
 		rsync("rsync-push", true), rsync("rsync-push-T60", true, "--timeout=60"),
+		loop(rsync("rsync-loop", false, "--partial-dir=.rsync-partial", "--sockopts=SO_KEEPALIVE", "--contimeout=20"), []kernel{
+			{1, "net.ipv4.tcp_keepalive_time", "15", "7200"}, {1, "net.ipv4.tcp_keepalive_intvl", "5", "75"}, {1, "net.ipv4.tcp_keepalive_probes", "3", "9"},
+		}),
+		loop(rsync("rsync-push-loop", true, "--partial-dir=.rsync-partial", "--timeout=60", "--contimeout=20"), nil),
 		{
 			name: "wget", about: "wget -nv URL (tree: -r -np -nH)", tree: true,
 			needs: []program{wgetProgram, nginxProgram}, serve: serveNginx,
@@ -141,6 +146,30 @@ func rsync(name string, push bool, more ...string) tool {
 			return command{argv: append(flags, s.url, s.dst+"/")}
 		},
 	}
+}
+
+// loop repeats a tool until it succeeds: what docs/why-rsync-fails.md advises
+// to those who stay with it.
+func loop(t tool, set []kernel) tool {
+	once := t.client
+	t.about = "until " + strings.Replace(t.about, "-avP", "-a", 1) + "; do sleep 5; done"
+	for i, k := range set {
+		if i == 0 {
+			t.about += ", on the client"
+		}
+		t.about += " " + k.name + "=" + k.value
+	}
+	t.set = set
+	t.client = func(s *stage) command {
+		argv := once(s).argv
+		for i, word := range argv {
+			if word == "-avP" {
+				argv[i] = "-a"
+			}
+		}
+		return command{argv: append([]string{"sh", "-c", `until "$@"; do sleep 5; done`, "sh"}, argv...)}
+	}
+	return t
 }
 
 // missing says which program a tool lacks, "" for none.
