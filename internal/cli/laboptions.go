@@ -73,4 +73,6 @@ type exitStatus struct {
 	printed bool // the last line of --json too
 }
 
-func (e *exitStatus) Error() string { return fmt.Sprintf("the command on the host ended with exit code %d", e.code) }
+func (e *exitStatus) Error() string {
+	return fmt.Sprintf("the command on the host ended with exit code %d", e.code)
+}

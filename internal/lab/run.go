@@ -87,6 +87,7 @@ func (l *Lab) Run(ctx context.Context, j Jobs) (Outcome, error) {
 			x.cmd = j.Shell
 		} else {
 			x.cmd = h.Command(ctx, "sh", "-c", text)
+			x.cmd.Cancel = h.ns.Kill // also what has left the group
 			x.out = [2]*lines{newLines(h.name, "stdout", j.Line), newLines(h.name, "stderr", j.Line)}
 			x.cmd.Stdout, x.cmd.Stderr = x.out[0], x.out[1]
 		}

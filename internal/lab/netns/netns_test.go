@@ -263,7 +263,7 @@ func TestClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf(nameForm, me.space, pid, 12345, 0, "a")
-	other := fmt.Sprintf("ropeway-x-%d", os.Getpid())             // not quite a name of ours
+	other := fmt.Sprintf("ropeway-x-%d", os.Getpid())              // not quite a name of ours
 	guest := fmt.Sprintf(nameForm, me.space+1, pid, 12345, 0, "a") // whose process we cannot see
 	for _, f := range []string{name, other, guest} {
 		if err := os.MkdirAll(Dir, 0o755); err != nil {
