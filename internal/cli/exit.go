@@ -53,18 +53,23 @@ func (a *app) finish(err error) int {
 		err = usage("", "%v", err) // cobra's own
 	}
 	class := fault.ClassOf(err)
-	var status *exitStatus
-	if errors.As(err, &status) { // what failed has said so
-		if err, class = nil, fault.Class(status.code); status.printed {
-			return status.code
-		}
-	}
 	say := func(g *gate, text string) {
 		if a.stopped.Load() {
 			g.shut(text)
 			return
 		}
 		_, _ = g.Write([]byte(text))
+	}
+	var status *exitStatus
+	if errors.As(err, &status) { // what failed has said so
+		if status.printed {
+			return status.code
+		}
+		if a.json {
+			exit := event.Exit{Code: status.code, Class: fault.Other.String(), Message: status.Error()}
+			say(a.stdout, string(jsonLine(newJSONExit(exit, ""))))
+		}
+		return status.code
 	}
 	if err != nil {
 		say(a.stderr, errorText(err))

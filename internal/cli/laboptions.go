@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -72,4 +73,6 @@ type exitStatus struct {
 	printed bool // the last line of --json too
 }
 
-func (e *exitStatus) Error() string { return "the command on the host failed" }
+func (e *exitStatus) Error() string {
+	return fmt.Sprintf("the command on the host ended with exit code %d", e.code)
+}

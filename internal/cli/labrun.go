@@ -129,6 +129,10 @@ func (a *app) labRun(ctx context.Context, o LabOptions, asJSON bool) error {
 	return nil
 }
 
+// askedToEnd is the exit code of a server that was ended by SIGTERM, as it
+// should.
+const askedToEnd = 128 + 15
+
 // labPrinter prints what happens in a lab. Safe for concurrent use.
 type labPrinter struct {
 	a    *app
@@ -169,7 +173,7 @@ func (p *labPrinter) end(o LabOptions, e LabEnd) {
 	}
 	fmt.Fprint(p.a.stderr, labText(&e.Status))
 	for _, host := range sortedKeys(e.Exits) {
-		if code := e.Exits[host]; code != 0 {
+		if code := e.Exits[host]; code != 0 && (host != "a" || code != askedToEnd) {
 			fmt.Fprintf(p.a.stderr, "lab: host %s ended with exit code %d\n", host, code)
 		}
 	}

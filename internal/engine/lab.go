@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
-	"os"
+	"slices"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/cli"
@@ -43,18 +43,24 @@ func (f logFunc) Write(b []byte) (int, error) {
 
 // LabRun implements cli.Engine.
 func (e *Engine) LabRun(ctx context.Context, o cli.LabOptions, hooks cli.LabHooks) (end cli.LabEnd, err error) {
-	end.Relayed, end.Exit, err = e.inLab(ctx, o.Again, func() error {
-		var err error
+	relayed, exit, err := e.inLab(ctx, o.Again, func() (err error) {
 		end, err = e.labRun(ctx, o, hooks)
 		return err
 	})
+	if relayed {
+		return cli.LabEnd{Relayed: true, Exit: exit}, nil
+	}
 	return end, err
 }
 
 func (e *Engine) labRun(ctx context.Context, o cli.LabOptions, hooks cli.LabHooks) (end cli.LabEnd, err error) {
+	// Events count from the start of the commands.
+	profile := o.Profile
+	events := append(slices.Clone(profile.Events), o.Events...)
+	profile.Events = nil
 	// The commands end with ctx; the lab closes after them, with its counters read.
 	l, err := lab.Open(context.WithoutCancel(ctx), lab.Config{
-		Profile: o.Profile, Events: o.Events, Seed: o.Seed, Hosts: o.Hosts, CC: o.CC, Pcap: o.Pcap, Log: logFunc(hooks.Note),
+		Profile: profile, Seed: o.Seed, Hosts: o.Hosts, CC: o.CC, Pcap: o.Pcap, Log: logFunc(hooks.Note),
 	})
 	if err != nil {
 		return end, err
@@ -64,20 +70,18 @@ func (e *Engine) labRun(ctx context.Context, o cli.LabOptions, hooks cli.LabHook
 			err = failed
 		}
 	}()
-	number, err := l.Control(lab.RuntimeDir(e.getenv))
+	_, err = l.Control(lab.RuntimeDir(e.getenv))
 	if err != nil {
 		hooks.Note(fmt.Sprintf("'ropeway lab set' cannot reach this lab: %v", err))
 	}
-	jobs := lab.Jobs{Commands: o.Commands, Line: hooks.Line, Timeout: o.Timeout}
+	jobs := lab.Jobs{Commands: o.Commands, Events: events, Line: hooks.Line, Timeout: o.Timeout}
 	if o.Shell {
 		hooks.Note(fmt.Sprintf("a shell on host b (%s); host a is %s; its end is the end of the lab", l.Host(1).Addr(), l.Host(0).Addr()))
 		jobs.Shell = l.Shell(ctx, e.getenv("SHELL"), o.Again.Stdin, o.Again.Stdout, o.Again.Stderr)
 	}
 	out, err := l.Run(ctx, jobs)
 	end.Exit, end.Exits = out.Exit, out.Exits
-	end.Status = lab.Status{
-		Lab: number, Process: os.Getpid(), Profile: l.Profile(), Elapsed: l.Elapsed().Seconds(), Counters: l.Counters(), Machine: l.Machine(),
-	}
+	end.Status = l.Status()
 	return end, err
 }
 

@@ -169,8 +169,13 @@ func (c *control) do(ask Change) Status {
 		l.say("the link is now %s", ask.Profile.Name)
 	}
 	l.Schedule(ask.Events...)
+	return l.Status()
+}
+
+// Status returns how the lab is.
+func (l *Lab) Status() Status {
 	return Status{
-		Lab: c.number, Process: os.Getpid(), Profile: l.Profile(), Elapsed: l.Elapsed().Seconds(),
+		Lab: l.number(), Process: os.Getpid(), Profile: l.Profile(), Elapsed: float64(l.Elapsed().Milliseconds()) / 1000,
 		Counters: l.Counters(), Machine: l.Machine(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/link"
 )
 
 const (
@@ -29,6 +30,8 @@ type Jobs struct {
 	// Shell is an interactive shell on host b, on this terminal. It counts as
 	// b's command.
 	Shell *exec.Cmd
+	// Events count from when the first of the commands starts, but for a server.
+	Events []link.Event
 	// Line gets the output of the commands, line by line, from several
 	// goroutines. It must not be kept.
 	Line func(host, stream string, line []byte)
@@ -84,16 +87,21 @@ func (l *Lab) Run(ctx context.Context, j Jobs) (Outcome, error) {
 			x.cmd = j.Shell
 		} else {
 			x.cmd = h.Command(ctx, "sh", "-c", text)
+			x.cmd.Cancel = h.ns.Kill // also what has left the group
 			x.out = [2]*lines{newLines(h.name, "stdout", j.Line), newLines(h.name, "stderr", j.Line)}
 			x.cmd.Stdout, x.cmd.Stderr = x.out[0], x.out[1]
 		}
 		if server != nil && len(rest) == 0 {
 			server.settle(ctx)
 		}
+		serves := i == 0 && (len(j.Commands) > 1 || j.Shell != nil)
+		if !serves && len(rest) == 0 {
+			l.Schedule(j.Events...)
+		}
 		if err := x.start(); err != nil {
 			return Outcome{}, err
 		}
-		if i == 0 && (len(j.Commands) > 1 || j.Shell != nil) {
+		if serves {
 			server = x
 		} else {
 			rest = append(rest, x)

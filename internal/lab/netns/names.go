@@ -19,16 +19,28 @@ import (
 // Dir is where namespaces have names, as iproute2 has it.
 const Dir = "/run/netns"
 
-// The name of a namespace of ours says who made it: process, when that process
-// started (clock ticks since boot), number of the lab in it, host.
-const nameForm = "ropeway-%d-%d-%d-%s"
+// The name of a namespace of ours says who made it: process namespace, process,
+// when that process started (clock ticks since boot), number of the lab in it,
+// host.
+const nameForm = "ropeway-%d-%d-%d-%d-%s"
 
-var nameRule = regexp.MustCompile(`^ropeway-([0-9]{1,10})-([0-9]{1,20})-([0-9]{1,9})-([a-z0-9]{1,16})$`)
+var nameRule = regexp.MustCompile(`^ropeway-([0-9]{1,20})-([0-9]{1,10})-([0-9]{1,20})-([0-9]{1,9})-([a-z0-9]{1,16})$`)
 
 // owner of a name.
 type owner struct {
+	space uint64 // in which pid counts: containers can share Dir
 	pid   int
 	start uint64
+}
+
+// self is the owner of what this process makes.
+func self() (owner, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return owner{}, err
+	}
+	start, err := startTime(os.Getpid())
+	return owner{st.Ino, os.Getpid(), start}, err
 }
 
 func parseName(name string) (owner, bool) {
@@ -36,9 +48,10 @@ func parseName(name string) (owner, bool) {
 	if m == nil {
 		return owner{}, false
 	}
-	pid, err1 := strconv.Atoi(m[1])
-	start, err2 := strconv.ParseUint(m[2], 10, 64)
-	return owner{pid, start}, err1 == nil && err2 == nil && pid > 0
+	space, err1 := strconv.ParseUint(m[1], 10, 64)
+	pid, err2 := strconv.Atoi(m[2])
+	start, err3 := strconv.ParseUint(m[3], 10, 64)
+	return owner{space, pid, start}, err1 == nil && err2 == nil && err3 == nil && pid > 0
 }
 
 // alive reports whether the process that made the name still runs. A process
@@ -81,14 +94,14 @@ func Names(hosts []string) ([]string, error) {
 		return none, nil
 	}
 	defer unlock()
-	start, err := startTime(os.Getpid())
+	me, err := self()
 	if err != nil {
 		return none, nil
 	}
 	for lab := 0; lab < 1e6; lab++ {
 		names := make([]string, 0, len(hosts))
 		for _, h := range hosts {
-			name := fmt.Sprintf(nameForm, os.Getpid(), start, lab, h)
+			name := fmt.Sprintf(nameForm, me.space, me.pid, me.start, lab, h)
 			var f *os.File
 			if f, err = os.OpenFile(filepath.Join(Dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o444); err != nil {
 				break
@@ -165,8 +178,13 @@ type Leftover struct {
 
 // Clean finds the namespaces that dead processes of ours left behind and,
 // unless dryRun, kills what runs in them and removes them. It returns those that
-// it found; what could not be removed is in the error.
+// it found; what could not be removed is in the error. Without root nothing can
+// have been left.
 func Clean(dryRun bool) ([]Leftover, error) {
+	me, err := self()
+	if !isRoot() || err != nil {
+		return nil, nil
+	}
 	entries, err := os.ReadDir(Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -178,7 +196,7 @@ func Clean(dryRun bool) ([]Leftover, error) {
 	var failed error
 	for _, e := range entries {
 		who, ours := parseName(e.Name())
-		if !ours || who.alive() {
+		if !ours || who.space != me.space || who.alive() {
 			continue
 		}
 		l := Leftover{Name: e.Name(), Owner: who.pid}

@@ -24,14 +24,15 @@ type NS struct {
 	name string // below Dir; "" has none
 	file *os.File
 	jobs chan func() // run on a thread in the namespace, which lives as long as NS
-	gone chan struct{}
+	stop chan struct{}
+	gone chan struct{} // closed when the thread has ended
 	ino  string // as /proc shows it, "net:[4026532008]"
 }
 
 // New makes a namespace with its loopback interface up. With a name (see
 // NewName) it stays in Dir until Close, where `ip netns exec NAME` finds it.
 func New(name string) (*NS, error) {
-	n := &NS{name: name, jobs: make(chan func()), gone: make(chan struct{})}
+	n := &NS{name: name, jobs: make(chan func()), stop: make(chan struct{}), gone: make(chan struct{})}
 	made := make(chan error)
 	go thread(func() {
 		defer close(n.gone)
@@ -40,8 +41,13 @@ func New(name string) (*NS, error) {
 		if err != nil {
 			return
 		}
-		for f := range n.jobs {
-			f()
+		for {
+			select {
+			case f := <-n.jobs:
+				f()
+			case <-n.stop:
+				return
+			}
 		}
 	})
 	if err := <-made; err != nil {
@@ -189,7 +195,7 @@ func (n *NS) Kill() error { return killAll(n.ino) }
 // Close kills every process in the namespace and removes it.
 func (n *NS) Close() error {
 	err := n.Kill()
-	close(n.jobs)
+	close(n.stop)
 	<-n.gone
 	n.file.Close()
 	if n.name != "" {

@@ -258,9 +258,14 @@ func TestClean(t *testing.T) {
 		t.Skip(err)
 	}
 	pid := dead.Process.Pid
-	name := fmt.Sprintf(nameForm, pid, 12345, 0, "a")
-	other := fmt.Sprintf("ropeway-x-%d", os.Getpid()) // not quite a name of ours
-	for _, f := range []string{name, other} {
+	me, err := self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf(nameForm, me.space, pid, 12345, 0, "a")
+	other := fmt.Sprintf("ropeway-x-%d", os.Getpid())              // not quite a name of ours
+	guest := fmt.Sprintf(nameForm, me.space+1, pid, 12345, 0, "a") // whose process we cannot see
+	for _, f := range []string{name, other, guest} {
 		if err := os.MkdirAll(Dir, 0o755); err != nil {
 			t.Skip(err)
 		}
@@ -269,6 +274,7 @@ func TestClean(t *testing.T) {
 		}
 	}
 	defer os.Remove(filepath.Join(Dir, other))
+	defer os.Remove(filepath.Join(Dir, guest))
 	if err := unix.Mount(n.file.Name(), filepath.Join(Dir, name), "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -288,8 +294,10 @@ func TestClean(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(Dir, name)); err == nil {
 		t.Error("the name is still there")
 	}
-	if _, err := os.Lstat(filepath.Join(Dir, other)); err != nil {
-		t.Error("the name of another is gone")
+	for _, f := range []string{other, guest} {
+		if _, err := os.Lstat(filepath.Join(Dir, f)); err != nil {
+			t.Errorf("the name of another is gone: %v", err)
+		}
 	}
 	if err := n.Close(); err != nil {
 		t.Error(err)
@@ -297,20 +305,22 @@ func TestClean(t *testing.T) {
 }
 
 func TestOwners(t *testing.T) {
-	start, err := startTime(os.Getpid())
+	me, err := self()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !(owner{os.Getpid(), start}).alive() || (owner{os.Getpid(), start + 1}).alive() {
+	later := me
+	later.start++
+	if !me.alive() || later.alive() {
 		t.Error("who lives is told by number and start")
 	}
-	for _, name := range []string{"", "ropeway", "ropeway-1-2-a", "ropeway-0-2-3-a", "ropeway-1-2-3-a/..", "ropeway-1-2-3-A", "xropeway-1-2-3-a",
-		"ropeway-1-99999999999999999999-3-a", "ropeway-1-2-3-a\n"} {
+	for _, name := range []string{"", "ropeway", "ropeway-1-2-3-a", "ropeway-1-0-2-3-a", "ropeway-1-1-2-3-a/..", "ropeway-1-1-2-3-A", "xropeway-1-1-2-3-a",
+		"ropeway-1-1-99999999999999999999-3-a", "ropeway-1-1-2-3-a\n"} {
 		if o, ok := parseName(name); ok {
 			t.Errorf("%q: %v", name, o)
 		}
 	}
-	if o, ok := parseName(fmt.Sprintf(nameForm, 7, 8, 9, "b")); !ok || o != (owner{7, 8}) {
+	if o, ok := parseName(fmt.Sprintf(nameForm, 6, 7, 8, 9, "b")); !ok || o != (owner{6, 7, 8}) {
 		t.Errorf("%v %v", o, ok)
 	}
 }

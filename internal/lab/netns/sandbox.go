@@ -38,8 +38,9 @@ func Need() bool {
 // which it is root), network, mount and process. It returns the exit code.
 // Whatever it starts dies with it, whatever it mounts vanishes.
 //
-// When ctx ends the program is asked to end after the time polite, which is for
-// a signal that the terminal sent to it as well, and killed after the time kill.
+// When ctx ends the program is asked to end, by SIGTERM if that is why, else by
+// SIGINT after the time polite, as the terminal may have sent it one as well. It
+// is killed after the time kill.
 func Sandbox(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer, polite, kill time.Duration) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -68,7 +69,11 @@ func Sandbox(ctx context.Context, args, env []string, stdin io.Reader, stdout, s
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		err = stop(cmd.Process, ended, polite, kill)
+		ask := syscall.SIGINT
+		if fault.ClassOf(context.Cause(ctx)) == fault.Terminated {
+			ask, polite = syscall.SIGTERM, 0
+		}
+		err = stop(cmd.Process, ended, ask, polite, kill)
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -81,11 +86,11 @@ func Sandbox(ctx context.Context, args, env []string, stdin io.Reader, stdout, s
 }
 
 // stop ends p, first by asking.
-func stop(p *os.Process, ended <-chan error, polite, kill time.Duration) error {
+func stop(p *os.Process, ended <-chan error, ask syscall.Signal, polite, kill time.Duration) error {
 	for _, step := range []struct {
 		after time.Duration
 		send  os.Signal
-	}{{polite, syscall.SIGTERM}, {kill, syscall.SIGKILL}} {
+	}{{polite, ask}, {kill, syscall.SIGKILL}} {
 		t := time.NewTimer(step.after)
 		select {
 		case err := <-ended:
