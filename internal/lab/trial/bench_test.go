@@ -89,7 +89,7 @@ func TestCampaign(t *testing.T) {
 	if b, err = bench(t.Context(), o, openLoopback); err != nil {
 		t.Fatal(err)
 	}
-	if saved != len(b.Cells) || told != saved || len(b.Cells) < 4 {
+	if saved != len(b.Cells) || told < saved || len(b.Cells) < 4 {
 		t.Errorf("%d cells, saved %d times, told %d times", len(b.Cells), saved, told)
 	}
 	for _, c := range b.Cells {
