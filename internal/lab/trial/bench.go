@@ -79,7 +79,9 @@ func bench(ctx context.Context, o BenchOptions, open opener) (*report.Bench, err
 		c.result = &report.Bench{Command: o.Command, Begun: c.from.UTC(), Machine: machine()}
 	}
 	c.before = c.result.Elapsed
-	c.describe(ctx, all)
+	if err := c.describe(ctx, all); err != nil {
+		return nil, err
+	}
 	err = c.run(ctx)
 	c.result.Elapsed = c.before + time.Since(c.from).Seconds()
 	return c.result, err
@@ -128,17 +130,32 @@ type campaign struct {
 	num     int // of runs, names directories
 }
 
-func (c *campaign) describe(ctx context.Context, all []tool) {
+// describe lists the tools. An earlier part of the campaign must have had the
+// same, on the same machine: results are compared with each other.
+func (c *campaign) describe(ctx context.Context, all []tool) error {
+	const hint = "name another file to begin anew"
+	if now, then := machine(), c.result.Machine; now.Kernel != then.Kernel || now.CPU != then.CPU || now.Cores != then.Cores {
+		return fault.New(fault.Usage, hint, "the earlier results are from another machine: %d × %s, kernel %s", then.Cores, then.CPU, then.Kernel)
+	}
+	earlier := c.result.Tools
 	c.result.Tools = nil
 	for i := range all {
 		t := &all[i]
 		used := slices.ContainsFunc(c.list, func(x cell) bool { return x.Tool == t.name }) ||
 			slices.ContainsFunc(c.result.Cells, func(x report.Cell) bool { return x.Tool == t.name })
 		asked := len(c.o.Tools) == 0 || slices.Contains(c.o.Tools, t.name)
-		if used || asked && t.missing() != "" {
-			c.result.Tools = append(c.result.Tools, t.describe(ctx, c.o.Self))
+		if !used && (!asked || t.missing() == "") {
+			continue
 		}
+		d := t.describe(ctx, c.o.Self)
+		for _, e := range earlier {
+			if e.Name == d.Name && e.Missing == "" && d.Missing == "" && e.Version != d.Version {
+				return fault.New(fault.Usage, hint, "the earlier results are of %q, here is %q", e.Version, d.Version)
+			}
+		}
+		c.result.Tools = append(c.result.Tools, d)
 	}
+	return nil
 }
 
 // run measures what is not measured yet: first, one by one, what needs the

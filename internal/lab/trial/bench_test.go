@@ -100,6 +100,14 @@ func TestCampaign(t *testing.T) {
 	if !slices.ContainsFunc(b.Tools, func(x report.Tool) bool { return x.Name == report.Ropeway && x.Version != "" }) {
 		t.Errorf("%+v", b.Tools)
 	}
+	b.Tools[0].Version = "ropeway 0.1"
+	if _, err := bench(t.Context(), o, openLoopback); fault.ClassOf(err) != fault.Usage {
+		t.Errorf("another version: %v", err)
+	}
+	b.Machine.Kernel = "2.6"
+	if _, err := bench(t.Context(), o, openLoopback); fault.ClassOf(err) != fault.Usage {
+		t.Errorf("another machine: %v", err)
+	}
 	if left, err := filepath.Glob(filepath.Join(o.Dir, "*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}

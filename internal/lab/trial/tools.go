@@ -203,6 +203,8 @@ func (t *tool) describe(ctx context.Context, self string) report.Tool {
 	for _, p := range t.needs {
 		if path, err := p.find(); err == nil {
 			if v, err := output(ctx, append([]string{path}, p.version...)...); err == nil {
+				v, _, _ = strings.Cut(v, " (") // curl lists its libraries
+				v, _, _ = strings.Cut(v, " built ")
 				versions = append(versions, v)
 			}
 		}
