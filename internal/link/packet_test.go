@@ -230,7 +230,7 @@ func FuzzOffer(f *testing.F) {
 			d := Direction(1 + r.IntN(2))
 			p.Offer(now, d, b)
 			if r.IntN(4) == 0 {
-				p.Apply(now, Event{Do: Action(1 + r.IntN(len(actions))), Side: Side(r.IntN(4)), RST: r.IntN(2) == 0, For: ms, Bytes: 1000})
+				p.Apply(now, Event{Do: Action(r.IntN(len(actions))), Side: Side(r.IntN(4)), RST: r.IntN(2) == 0, For: ms, Bytes: 1000})
 			}
 			now += ms
 			p.Take(now, func(_ Direction, b []byte) {
