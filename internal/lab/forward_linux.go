@@ -16,8 +16,12 @@ import (
 const (
 	lateAfter = 5 * time.Millisecond
 	// nap is the shortest sleep: packets that are due within it leave together.
-	nap   = 50 * time.Microsecond
-	burst = 64 // packets read from one device before others have their turn
+	nap = 50 * time.Microsecond
+	// A processor that has slept for long wakes late. So a long sleep ends early,
+	// and a short one follows.
+	longNap = time.Millisecond
+	early   = 400 * time.Microsecond
+	burst   = 64 // packets read from one device before others have their turn
 )
 
 // forwarder moves packets between devices, in one thread.
@@ -153,7 +157,10 @@ func (f *forwarder) turn() (wait time.Duration, again bool, err error) {
 	case next < 0:
 		return 0, false, nil
 	}
-	return max(next-f.now(), nap), true, nil
+	if wait = max(next-f.now(), nap); wait > longNap {
+		wait -= early
+	}
+	return wait, true, nil
 }
 
 // read offers to the links what host i sent; full: there may be more.

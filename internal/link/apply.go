@@ -1,9 +1,6 @@
 package link
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // item is something that will happen at a time.
 type item struct {
@@ -168,7 +165,7 @@ func (p *Path) apply(e *Event) {
 	case Address:
 		for _, f := range p.flows.all() {
 			if f.proto == protoUDP {
-				p.rebind(f, e.Side)
+				p.flows.rebind(f, e.Side, p.rnd)
 			} else {
 				p.cut(f, 0, Both, false)
 			}
@@ -229,20 +226,3 @@ func (p *Path) drain(w *way) {
 		w.lastDue = max(w.lastDue, w.line.at(w.line.n-1).due)
 	}
 }
-
-// nat makes the ports that Address gives.
-type nat struct {
-	rnd   *rand.Rand
-	ports map[key]*flow // by the key that the other host sees
-}
-
-func (n *nat) seed(seed uint64) {
-	n.rnd = rand.New(rand.NewPCG(seed, 99))
-	n.ports = make(map[key]*flow)
-}
-
-// rebind is filled in by the address change of UDP.
-func (p *Path) rebind(*flow, Side) {}
-
-// translate rewrites what an address change has made different.
-func (f *flow) translate([]byte, *header, int) {}

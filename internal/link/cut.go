@@ -16,15 +16,12 @@ func (p *Path) flowOf(h *header, i int, now time.Duration) *flow {
 // if that is asked for.
 func (p *Path) refuses(f *flow, h *header, i int) bool {
 	w := p.ways[i]
-	if f.proto == protoTCP && h.flags&flagRST == 0 {
+	if f.insist[i] && h.flags&(flagRST|flagACK) == flagACK {
 		// A host that was sent a RST and goes on did not believe it: its
 		// challenge says which number it wants (RFC 5961).
-		if f.insist[i] > 0 && h.flags&flagACK != 0 {
-			f.insist[i]--
-			p.sendRST(f, i)
-		}
+		p.sendRST(f, i)
 	}
-	if !f.dead[i] {
+	if !f.dead[i] && !f.stale(h, i) {
 		return false
 	}
 	w.c.LostDead++
@@ -36,17 +33,16 @@ func (p *Path) refuses(f *flow, h *header, i int) bool {
 
 // cut ends f: its packets in dir vanish, and the hosts at side get a RST.
 func (p *Path) cut(f *flow, side Side, dir Direction, answer bool) {
-	if !f.alive() {
-		return
-	}
-	p.c.FlowsCut++
-	if side != 0 && f.proto == protoTCP {
-		p.resetEnds(f, side)
+	if f.alive() {
+		p.c.FlowsCut++
+		f.answer = answer
+		if side != 0 && f.proto == protoTCP {
+			p.resetEnds(f, side)
+		}
 	}
 	for i := range f.dead {
 		f.dead[i] = f.dead[i] || dir.has(i)
 	}
-	f.answer = answer
 }
 
 // expire ends a flow that is too old.
@@ -76,10 +72,10 @@ func (p *Path) setAge(age time.Duration, bytes int64, reset bool) {
 
 // reset does a Reset event to a TCP flow.
 func (p *Path) reset(f *flow, e *Event) {
-	if !f.alive() || f.fin[0] && f.fin[1] {
-		return
-	}
 	if e.Intact {
+		if !f.alive() {
+			return
+		}
 		p.c.FlowsCut++
 		p.resetEnds(f, e.Side)
 		return
@@ -95,7 +91,7 @@ func (p *Path) reset(f *flow, e *Event) {
 func (p *Path) resetEnds(f *flow, side Side) {
 	for i := range 2 {
 		if side.has(i) {
-			f.insist[i] = maxInsist
+			f.insist[i] = true
 			p.sendRST(f, i)
 		}
 	}

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,12 +39,17 @@ const (
 	Address
 )
 
-var actions = map[Action]string{
-	Blackout: "blackout", Stall: "stall", Clear: "clear", Forget: "forget",
+var actions = [...]string{
+	"none", Blackout: "blackout", Stall: "stall", Clear: "clear", Forget: "forget",
 	Reset: "reset", Age: "age", Set: "set", Address: "address",
 }
 
-func (a Action) String() string { return actions[a] }
+func (a Action) String() string {
+	if int(a) < len(actions) {
+		return actions[a]
+	}
+	return "none"
+}
 
 // Event is something that happens to a link. Its text form is
 //
@@ -97,11 +103,7 @@ func parseEvent(s string) (e Event, err error) {
 	what, dur, timed := strings.Cut(s, " for ")
 	what, when, planned := strings.Cut(what, "@")
 	word, args, _ := strings.Cut(strings.TrimSpace(what), ":")
-	for a, name := range actions {
-		if name == word {
-			e.Do = a
-		}
-	}
+	e.Do = Action(max(0, slices.Index(actions[:], word)))
 	if e.Do == 0 {
 		return e, fmt.Errorf("no action %s; there are blackout, stall, clear, forget, reset, age, set, address", quote(word))
 	}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -37,27 +38,37 @@ type flow struct {
 	known  [2]bool   // next is known
 	fin    [2]bool   // it has ended its stream
 	closed bool      // a host has sent a RST
-	insist [2]int    // RSTs that can still be repeated to it, should the first have missed
+	insist [2]bool   // it was sent a RST; if it goes on the RST missed
+
+	alias [2]uint16 // of UDP, by host: the port that the other knows it by; 0: its own
 }
 
-const (
-	maxFlows  = 1 << 16
-	maxInsist = 3
-)
+const maxFlows = 1 << 16
 
 // flows is the table of flows, bounded by maxFlows.
 type flows struct {
 	byKey map[key]*flow
-	order []*flow // by age, with some that are gone
+	views [2]map[key]*flow // those with an alias, as the host of the index names them
+	order []*flow          // by age, with some that are gone
 	last  [2]*flow
 	seen  int64
+}
+
+func newFlows() flows {
+	return flows{byKey: make(map[key]*flow), views: [2]map[key]*flow{make(map[key]*flow), make(map[key]*flow)}}
 }
 
 // find returns the flow of a packet, a new one if need be.
 func (t *flows) find(h *header, i int, now time.Duration) (f *flow, isNew bool) {
 	k := keyOf(h, i)
 	if f = t.last[i]; f == nil || f.gone || f.key != k {
-		f = t.byKey[k]
+		f = nil
+		if len(t.views[i]) > 0 {
+			f = t.views[i][k]
+		}
+		if f == nil {
+			f = t.byKey[k]
+		}
 	}
 	if f != nil && h.proto == protoTCP && h.flags&(flagSYN|flagACK) == flagSYN && f.over(i, h.seq) {
 		t.remove(f) // the ports are used again
@@ -79,12 +90,17 @@ func (t *flows) find(h *header, i int, now time.Duration) (f *flow, isNew bool) 
 
 // over reports whether a SYN of host i begins another connection.
 func (f *flow) over(i int, seq uint32) bool {
-	return f.dead[0] || f.dead[1] || f.closed || f.fin[0] && f.fin[1] || f.known[1-i] && f.isn[i] != seq
+	return f.dead[0] || f.dead[1] || f.ended() || f.known[1-i] && f.isn[i] != seq
 }
 
 func (t *flows) remove(f *flow) {
 	f.gone = true
 	delete(t.byKey, f.key)
+	for i := range t.views {
+		if f.alias[1-i] != 0 {
+			delete(t.views[i], f.view(i))
+		}
+	}
 	if len(t.order) > 2*len(t.byKey)+64 {
 		t.order = slices.DeleteFunc(t.order, func(f *flow) bool { return f.gone })
 	}
@@ -94,7 +110,7 @@ func (t *flows) remove(f *flow) {
 // longest.
 func (t *flows) evict() {
 	for _, f := range slices.Clone(t.order) {
-		if !f.gone && (f.closed || f.fin[0] && f.fin[1]) {
+		if !f.gone && f.ended() {
 			t.remove(f)
 		}
 	}
@@ -102,7 +118,7 @@ func (t *flows) evict() {
 		return
 	}
 	idle := t.all()
-	slices.SortStableFunc(idle, func(x, y *flow) int { return int(x.seen - y.seen) })
+	slices.SortStableFunc(idle, func(x, y *flow) int { return cmp.Compare(x.seen, y.seen) })
 	for _, f := range idle[:len(idle)/4] {
 		t.remove(f)
 	}
@@ -145,5 +161,8 @@ func (f *flow) arrived(m mark, i int) {
 	}
 }
 
-// alive reports whether the flow can still carry something.
-func (f *flow) alive() bool { return !f.closed && !(f.dead[0] && f.dead[1]) }
+// ended reports whether the hosts have ended the connection themselves.
+func (f *flow) ended() bool { return f.closed || f.fin[0] && f.fin[1] }
+
+// alive reports whether there is something to cut.
+func (f *flow) alive() bool { return !f.ended() && !(f.dead[0] && f.dead[1]) }

@@ -42,18 +42,48 @@ func newWay(p Params, index int, seed uint64, c *DirCounters) *way {
 	return w
 }
 
-// change gives w other parameters. What is on its way stays as it is.
+// change gives w other parameters. What waits in the queue is sent at the new
+// rate; what has left it stays as it is.
 func (w *way) change(now time.Duration, p Params) {
 	p = p.possible()
-	w.free = max(w.free, now)
-	if w.Rate > 0 && p.Rate > 0 { // what waits is sent at the new rate
-		waits := float64(w.free-now) * float64(w.Rate) / float64(p.Rate)
-		w.free = now + time.Duration(min(waits, float64(maxDelay)))
-	} else {
-		w.free = now
+	if w.Rate != p.Rate && w.free > now {
+		w.retime(now, p.Rate)
 	}
 	w.Params = p
 	w.tokens = min(w.tokens, w.bucket())
+}
+
+// retime gives what waits in the queue the times of another rate.
+func (w *way) retime(now time.Duration, rate int64) {
+	ratio := 0.0
+	if rate > 0 {
+		ratio = float64(w.Rate) / float64(rate)
+	}
+	scale := func(t time.Duration) time.Duration {
+		return now + time.Duration(min(float64(t-now)*ratio, float64(maxDuration)))
+	}
+	move := func(x *parcel) {
+		if x.sent > now {
+			sent := scale(x.sent)
+			x.due += sent - x.sent
+			x.sent = sent
+		}
+	}
+	w.free = scale(w.free)
+	var last time.Duration
+	for i := range w.line.n {
+		x := w.line.at(i)
+		move(x)
+		x.due = max(x.due, last)
+		last = x.due
+	}
+	w.lastDue = last
+	var held late
+	for _, x := range w.late {
+		move(&x)
+		held.push(x)
+	}
+	w.late = held
 }
 
 // transmit returns how long n bytes occupy the link.

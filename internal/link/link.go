@@ -102,8 +102,8 @@ type Params struct {
 	// notices; it applies to packets with payload.
 	Corrupt, CorruptSilent float64
 	// MTU is the longest packet that is carried, in bytes; the sender of a
-	// longer one is told by ICMP. MTUHole drops longer ones silently. 0 is no
-	// limit.
+	// longer one is told by ICMP, as nothing is fragmented on the way. MTUHole
+	// drops longer ones silently. 0 is no limit.
 	MTU, MTUHole int
 	// UDPRate polices UDP to so many bits per second; what exceeds it is
 	// dropped. UDPBlock drops all of it.

@@ -18,12 +18,11 @@ const (
 
 // header is what the model needs to know of an IP packet.
 type header struct {
-	v6       bool
-	proto    uint8
-	dontFrag bool
-	l4       int // where the transport header begins
-	payload  int // where its payload begins
-	end      int // where the packet ends
+	v6      bool
+	proto   uint8
+	l4      int // where the transport header begins
+	payload int // where its payload begins
+	end     int // where the packet ends
 
 	ports        bool // the flow is known: TCP or UDP, and not a later fragment
 	src, dst     [16]byte
@@ -55,7 +54,6 @@ func (h *header) parse4(b []byte) bool {
 		return false
 	}
 	frag := binary.BigEndian.Uint16(b[6:])
-	h.dontFrag = frag&0x4000 != 0
 	h.ports = frag&0x1fff == 0
 	h.proto = b[9]
 	copy(h.src[:], b[12:16])
@@ -67,7 +65,7 @@ func (h *header) parse6(b []byte) bool {
 	if len(b) < 40 {
 		return false
 	}
-	h.v6, h.dontFrag, h.ports = true, true, true
+	h.v6, h.ports = true, true
 	h.end = 40 + int(binary.BigEndian.Uint16(b[4:]))
 	if h.end > len(b) {
 		return false
@@ -76,7 +74,7 @@ func (h *header) parse6(b []byte) bool {
 	copy(h.dst[:], b[24:40])
 	h.proto, h.l4 = b[6], 40
 	for range 8 { // extension headers; nobody sends more
-		size := 0
+		var size int
 		switch h.proto {
 		case 0, 43, 60: // hop by hop, routing, destination
 			if h.l4+8 > h.end {

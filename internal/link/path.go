@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math/rand/v2"
 	"time"
 )
 
@@ -32,7 +33,7 @@ type Path struct {
 	ready     ring[ready]
 	pool      pool
 	heldBytes int64
-	nat       nat
+	rnd       *rand.Rand // for ports
 }
 
 // ready is a packet that has arrived.
@@ -44,11 +45,9 @@ type ready struct {
 // NewPath returns a link as p says, whose events count from now on. The seed
 // decides everything random about it.
 func NewPath(p Profile, seed uint64) *Path {
-	x := &Path{}
-	x.flows.byKey = make(map[key]*flow)
+	x := &Path{flows: newFlows(), rnd: rand.New(rand.NewPCG(seed, 1<<32))}
 	x.ways[0] = newWay(p.AB, 0, seed, &x.c.AB)
 	x.ways[1] = newWay(p.BA, 1, seed, &x.c.BA)
-	x.nat.seed(seed)
 	x.setAge(p.FlowAge, p.FlowBytes, p.FlowReset)
 	x.Schedule(0, p.Events...)
 	return x
@@ -124,7 +123,7 @@ func (p *Path) admit(w *way, now time.Duration, pkt []byte, h *header, known boo
 
 // send puts a copy of a packet on the way, sent being when it leaves the queue.
 func (p *Path) send(w *way, f *flow, sent time.Duration, pkt []byte, h *header, known bool) {
-	x := parcel{flow: f, buf: p.pool.get(len(pkt))}
+	x := parcel{sent: sent, flow: f, buf: p.pool.get(len(pkt))}
 	copy(x.buf, pkt)
 	if f != nil {
 		f.translate(x.buf, h, w.index)
@@ -252,7 +251,7 @@ func (p *Path) arrive(w *way, x parcel) {
 func (p *Path) answer(i int, b []byte) { p.ready.push(ready{dir: Direction(1 << i), buf: b}) }
 
 // SetProfile changes the link to what prof says; its events are scheduled. What
-// is on its way, and blackouts and stalls that are on, stay as they are.
+// has left the queue, and blackouts and stalls that are on, stay as they are.
 func (p *Path) SetProfile(now time.Duration, prof Profile) {
 	p.advance(now)
 	p.ways[0].change(p.now, prof.AB)

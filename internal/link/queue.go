@@ -4,8 +4,9 @@ import "time"
 
 // parcel is a packet under way.
 type parcel struct {
-	due  time.Duration
-	seq  uint64 // order among those due at one time, in the heap
+	sent time.Duration // when it leaves the queue
+	due  time.Duration // when it arrives
+	seq  uint64        // order among those due at one time, in the heap
 	buf  []byte
 	flow *flow // nil: of none
 	mark mark

@@ -27,7 +27,6 @@ var (
 		{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
 		{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}, {"", 1},
 	}
-	shareUnits = []unit{{"%", .01}, {"", 1}}
 )
 
 // quantity reads a number with one of the units, in any case.
@@ -76,7 +75,11 @@ func parseSize(s string) (int64, error) {
 
 // parseShare reads a probability such as 1.5% or 0.015.
 func parseShare(s string) (float64, error) {
-	x, err := quantity(s, shareUnits)
+	digits, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	x, err := quantity(digits, []unit{{"", 1}})
+	if percent {
+		x /= 100 // nearer than times .01
+	}
 	if err != nil || x > 1 {
 		return 0, fmt.Errorf("%q is no probability; write it like 1.5%% or 0.015, at most 100%%", s)
 	}

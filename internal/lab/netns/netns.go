@@ -26,7 +26,7 @@ type NS struct {
 	jobs chan func() // run on a thread in the namespace, which lives as long as NS
 	stop chan struct{}
 	gone chan struct{} // closed when the thread has ended
-	ino  string // as /proc shows it, "net:[4026532008]"
+	ino  string        // as /proc shows it, "net:[4026532008]"
 }
 
 // New makes a namespace with its loopback interface up. With a name (see
