@@ -83,21 +83,23 @@ func (c *Coder) Make(old, fresh []byte) []byte {
 // Encode returns the difference that makes fresh, at most MaxNew bytes, of old
 // by runs, as Match returns them for these or for a longer old version.
 func (c *Coder) Encode(old, fresh []byte, runs []Run) []byte {
-	head := binary.AppendUvarint(nil, uint64(len(fresh)))
-	dict := old
-	if len(dict) > MaxDict {
-		dict = nil
+	s := split(old, fresh, runs)
+	if len(old) > MaxDict {
+		old = nil // too large for a dictionary
 	}
-	best := c.streams(append(head, kindStreams), dict, split(old, fresh, runs))
-	if len(dict) > 0 && len(fresh) > 0 {
-		if other := c.z.pack(append(head, kindDict), fresh, dict); len(other) < len(best) {
+	c.z.setDict(old, len(fresh))
+	defer c.z.setDict(nil, 0)
+	head := binary.AppendUvarint(nil, uint64(len(fresh)))
+	best := c.streams(append(head, kindStreams), s)
+	if c.z.with != nil && len(fresh) > 0 {
+		if other := c.z.packWith(append(head, kindDict), fresh); len(other) < len(best) {
 			best = other
 		}
 	}
 	return best
 }
 
-func (c *Coder) streams(dst, dict []byte, s [numStreams][]byte) []byte {
+func (c *Coder) streams(dst []byte, s [numStreams][]byte) []byte {
 	dst = append([]byte(nil), dst...)
 	for i, raw := range s {
 		dst = binary.AppendUvarint(dst, uint64(len(raw)))
@@ -105,11 +107,11 @@ func (c *Coder) streams(dst, dict []byte, s [numStreams][]byte) []byte {
 			continue
 		}
 		how, coded := asIs, raw
-		if z := c.z.pack(nil, raw, nil); len(z) < len(coded) {
+		if z := c.z.pack(nil, raw); len(z) < len(coded) {
 			how, coded = packed, z
 		}
-		if i == extra && len(dict) > 0 {
-			if z := c.z.pack(nil, raw, dict); len(z) < len(coded) {
+		if i == extra && c.z.with != nil {
+			if z := c.z.packWith(nil, raw); len(z) < len(coded) {
 				how, coded = packedWithOld, z
 			}
 		}

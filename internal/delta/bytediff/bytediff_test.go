@@ -91,7 +91,7 @@ func TestStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		diff := c.streams(append(binary.AppendUvarint(nil, uint64(len(fresh))), kindStreams), nil, split(old, fresh, runs))
+		diff := c.streams(append(binary.AppendUvarint(nil, uint64(len(fresh))), kindStreams), split(old, fresh, runs))
 		got, err := Apply(old, diff, len(fresh))
 		if err != nil || !bytes.Equal(got, fresh) {
 			t.Fatalf("seed %d, %d to %d bytes: %v", seed, len(old), len(fresh), err)
@@ -168,7 +168,7 @@ func TestGolden(t *testing.T) {
 		if got, err := Apply(old, b, len(g.want)); err != nil || string(got) != g.want {
 			t.Errorf("%s: %q, %v", g.name, got, err)
 			runs, _ := NewIndex(old).Match([]byte(g.want), nil)
-			t.Logf("now: %x", NewCoder().streams(append(binary.AppendUvarint(nil, uint64(len(g.want))), kindStreams), old, split(old, []byte(g.want), runs)))
+			t.Logf("now: %x", NewCoder().streams(append(binary.AppendUvarint(nil, uint64(len(g.want))), kindStreams), split(old, []byte(g.want), runs)))
 		}
 	}
 }
@@ -219,7 +219,7 @@ func FuzzApply(f *testing.F) {
 	for _, s := range []string{"", "dog, and then", "The quick brown cat jumps over the lazy dog, and then it sleeps.", "\x00\x01\x02"} {
 		f.Add(old, c.Make(old, []byte(s)), len(s))
 		runs, _ := NewIndex(old).Match([]byte(s), nil)
-		f.Add(old, c.streams(append(binary.AppendUvarint(nil, uint64(len(s))), kindStreams), nil, split(old, []byte(s), runs)), len(s))
+		f.Add(old, c.streams(append(binary.AppendUvarint(nil, uint64(len(s))), kindStreams), split(old, []byte(s), runs)), len(s))
 	}
 	f.Fuzz(func(t *testing.T, old, diff []byte, size int) {
 		if size > 1<<20 {

@@ -16,7 +16,11 @@ const (
 )
 
 // packer makes zstd frames, always the same for the same input.
-type packer struct{ plain *zstd.Encoder }
+type packer struct {
+	plain *zstd.Encoder
+	dict  []byte
+	with  *zstd.Encoder // for dict, nil if there is none
+}
 
 func newPacker() *packer { return &packer{plain: newEncoder(minWindow)} }
 
@@ -30,13 +34,22 @@ func newEncoder(window int, o ...zstd.EOption) *zstd.Encoder {
 	return enc
 }
 
-// pack appends the frame of raw to dst.
-func (p *packer) pack(dst, raw, dict []byte) []byte {
-	enc := p.plain
+// setDict prepares for packWith: of at most size bytes.
+func (p *packer) setDict(dict []byte, size int) {
+	p.dict, p.with = dict, nil
 	if len(dict) > 0 {
-		window := max(minWindow, 1<<bits.Len(uint(len(dict)+len(raw)-1)))
-		enc = newEncoder(min(window, maxWindow), zstd.WithEncoderDictRaw(0, dict))
+		window := max(minWindow, 1<<bits.Len(uint(len(dict)+size-1)))
+		p.with = newEncoder(min(window, maxWindow), zstd.WithEncoderDictRaw(0, dict))
 	}
+}
+
+// pack appends the frame of raw to dst.
+func (p *packer) pack(dst, raw []byte) []byte { return frame(p.plain, dst, raw) }
+
+// packWith is pack with the dictionary that was set.
+func (p *packer) packWith(dst, raw []byte) []byte { return frame(p.with, dst, raw) }
+
+func frame(enc *zstd.Encoder, dst, raw []byte) []byte {
 	at := len(dst)
 	dst = enc.EncodeAll(raw, dst[:at:at])
 	return append(dst[:at], bytes.TrimPrefix(dst[at:], []byte(magic))...)
