@@ -34,6 +34,10 @@ type Sender struct {
 	// is never.
 	Remembered func() (Remembered, bool)
 
+	// Patcher, if set, makes the plan's patch. Base may set it when it is first
+	// called.
+	Patcher Patcher
+
 	OmitRoot bool // the root's own attributes do not matter
 	Fast     bool // the link outruns compression: little of it
 	// List receives every entry of the tree, for later use as a base.
@@ -82,6 +86,8 @@ type sender struct {
 	memory  Remembered
 	quiet   bool  // everything found so far is as remembered
 	calm    int64 // how many that is
+
+	patching patching
 }
 
 // Run makes the plan and returns its end. Nothing is deleted on the word of a
@@ -103,6 +109,7 @@ func (p *Sender) Run(ctx context.Context) (wire.End, error) {
 	defer done()
 	s.base = manifest.NewCursor(src)
 	s.packs.init(ctx, p.Store)
+	s.patching.Patcher = p.Patcher
 	if p.Fast {
 		s.packs.level = zstd.SpeedFastest
 	}
@@ -195,6 +202,9 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 		}
 		s.note(n)
 	}
+	if err := s.patch(ctx); err != nil {
+		return err
+	}
 	return s.flush()
 }
 
@@ -286,6 +296,7 @@ func (s *sender) gone(b *manifest.Record) {
 		s.enc.Append(&manifest.Record{Op: manifest.Del, Entry: manifest.Entry{Path: b.Path}})
 		s.cut, s.cutting = strings.Clone(b.Path), true
 	}
+	s.leftover(&b.Entry)
 	s.base.Take()
 }
 
@@ -315,6 +326,7 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	}
 	if old != nil && s.cutting && manifest.Within(old.Path, s.cut) {
 		// Its directory was replaced, so the receiver will not have it any more.
+		s.leftover(&old.Entry)
 		s.base.Take()
 		old = nil
 	}
@@ -342,6 +354,9 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	}
 	if keep {
 		rec = manifest.Record{Entry: *oldEntry}
+	}
+	if oldEntry != nil && !manifest.SameContent(oldEntry, &rec.Entry) {
+		s.leftover(oldEntry)
 	}
 	if oldEntry == nil || !manifest.SameContent(oldEntry, &rec.Entry) || !manifest.SameAttrs(oldEntry, &rec.Entry, s.Scan.Mask) {
 		s.enc.Append(&rec)
@@ -381,6 +396,7 @@ func (s *sender) skipBelow(path string) error {
 		if b == nil || err != nil || !manifest.Within(b.Path, path) {
 			return err
 		}
+		s.leftover(&b.Entry)
 		s.base.Take()
 	}
 }
@@ -396,6 +412,9 @@ func (s *sender) file(ctx context.Context, f *found, rec *manifest.Record, old *
 		}
 		if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
 			return Content{Way: Copy, From: from}, false, nil
+		}
+		if s.patched(ctx, old, rec.Size) {
+			return s.later(f, rec), false, nil
 		}
 	}
 	for range 3 {
