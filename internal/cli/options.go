@@ -48,6 +48,7 @@ type SyncOptions struct {
 	// NoWholeFile asks for deltas even where a link is so fast that they cost
 	// more time than they save. WholeFile outranks it.
 	NoWholeFile bool
+	MinBytes    bool // whatever saves bytes, however long it takes
 	Delete      bool
 	MaxDelete   int64 // -1 is no limit
 
@@ -104,6 +105,8 @@ type ServeOptions struct {
 	StateDir  string // identity, tokens, history; "" with Ephemeral
 	Ephemeral bool   // keep nothing after the end
 	Writable  bool   // clients may push
+	History   int64  // bytes of older content to keep; 0 as the server sees fit, -1 none
+	Bases     []string
 	Verbose   int
 	JSON      bool
 }

@@ -45,6 +45,8 @@ type job struct {
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu
 	failed  int64    // guarded by mu
+
+	unpatched atomic.Bool // a patch did not apply: ask for none
 }
 
 // Run syncs once and returns the summary of what landed. With an error of
@@ -296,6 +298,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		request: wire.PlanRequest{
 			Path: j.o.Path, One: j.o.One, Mask: uint8(j.o.Mask), Recursive: j.o.Recursive,
 			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Whole: j.o.Whole, Filter: j.o.Filter.AppendText(nil),
+			Patch: j.patching(), Rate: j.o.BwLimit,
 		},
 	}
 	var a *applier

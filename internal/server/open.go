@@ -30,6 +30,7 @@ type server struct {
 	listeners []net.Listener
 	metrics   *metrics
 	guard     *guard
+	bases     *origin.Bases
 	gate      *gate
 	plain     http.Handler
 	exposed   http.Handler // the metrics
@@ -111,6 +112,9 @@ func (s *server) open(ctx context.Context, chosen bool) error {
 	}
 	s.state = st
 	s.closers = append(s.closers, st.close)
+	if err := s.openBases(); err != nil {
+		return err
+	}
 	for _, m := range s.cfg.Modules {
 		if err := s.openModule(m); err != nil {
 			return err
@@ -118,6 +122,25 @@ func (s *server) open(ctx context.Context, chosen bool) error {
 	}
 	s.plain = plain.New(plain.Options{Lookup: s.lookup})
 	s.exposed = s.metrics.handler()
+	return nil
+}
+
+func (s *server) openBases() error {
+	var dirs []*fsys.Dir
+	for _, path := range s.cfg.Bases {
+		d, err := fsys.OpenDir(path)
+		if err != nil {
+			for _, d := range dirs {
+				_ = d.Close()
+			}
+			return fault.New(fsys.Class(err), "give a directory that this user can read", "cannot use %s as a base: %s", path, fsys.Plain(err))
+		}
+		dirs = append(dirs, d)
+	}
+	if len(dirs) > 0 {
+		s.bases = origin.OpenBases(dirs)
+		s.closers = append(s.closers, s.bases.Close)
+	}
 	return nil
 }
 
@@ -176,7 +199,7 @@ func (s *server) openModule(m config.Module) error {
 		mod.push = mod.pusher.Handler()
 	}
 	mod.origin = origin.New(origin.Config{
-		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Log: log,
+		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Bases: s.bases, Log: log,
 	})
 	s.closers = append(s.closers, mod.origin.Close)
 	mod.native = mod.origin.Handler()

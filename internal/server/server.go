@@ -50,6 +50,9 @@ type Config struct {
 	// Store bounds what is kept; see store.Options.
 	Store store.Options
 
+	// Bases are directories with contents that clients may have.
+	Bases []string
+
 	Hooks
 }
 

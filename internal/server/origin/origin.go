@@ -30,6 +30,7 @@ type Config struct {
 	Open  func() (*fsys.Dir, error)
 	Store *store.Store
 	Temp  *fsys.Dir                        // for plans under way
+	Bases *Bases                           // more that receivers may have; not closed by the origin
 	Log   func(format string, args ...any) // server-side trouble, one line each
 }
 
@@ -43,6 +44,9 @@ type Origin struct {
 	wg     sync.WaitGroup
 
 	waiting, deltas chan struct{} // bound the requests for differences, and those that are made
+	capture         *capture      // nil: no history is kept
+	patches         *patches
+	bases           *Bases
 }
 
 const (
@@ -56,10 +60,15 @@ const (
 
 // New returns the origin of a module. Close frees what it holds.
 func New(cfg Config) *Origin {
-	return &Origin{
+	o := &Origin{
 		cfg: cfg, jobs: map[string]*planJob{},
 		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
+		patches: newPatches(), bases: cfg.Bases,
 	}
+	if h := cfg.Store.History(); h != nil {
+		o.capture = newCapture(o, h)
+	}
+	return o
 }
 
 // descend opens a directory of the module.
@@ -84,7 +93,13 @@ func (o *Origin) Handler() http.Handler {
 	mux.HandleFunc("PUT "+p+"/up/{digest}", o.upload)
 	mux.HandleFunc("GET "+p+"/o/{digest}", o.object)
 	mux.HandleFunc("POST "+p+"/delta", o.delta)
-	return mux
+	if o.capture == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer o.capture.enter()()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // Close ends all plans and waits for them.
@@ -95,6 +110,9 @@ func (o *Origin) Close() {
 		j.cancel()
 	}
 	o.mu.Unlock()
+	if o.capture != nil {
+		o.capture.close()
+	}
 	o.wg.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()

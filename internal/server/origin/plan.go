@@ -353,17 +353,13 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 		return wire.End{}, err
 	}
 	defer list.Cancel()
-	// The tree below each path has an index of its own.
-	name := mod + "/" + j.req.Path
+	name := j.indexName()
 	meta := uint64(j.req.Mask)
 	if j.req.OmitRoot {
 		meta |= 1 << 8
 	}
 	if j.req.Recursive {
 		meta |= 1 << 9
-	}
-	if j.req.One {
-		name += "!"
 	}
 	index, err := st.Indexes().Create(name)
 	if err != nil {
@@ -378,7 +374,7 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 		}
 	}
 	s := plan.Sender{
-		Scan: opts, Base: j.openBase, OmitRoot: j.req.OmitRoot, Fast: j.req.Fast,
+		Scan: opts, OmitRoot: j.req.OmitRoot, Fast: j.req.Fast,
 		List: list.Put, Index: index.Put,
 		Store: func(_ context.Context, id digest.Digest, data []byte) error {
 			batch := st.Objects().Begin(mod, j.req.Job)
@@ -388,11 +384,16 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 		Emit: j.segment, Work: j.working, Warn: j.warn,
 		Remembered: func() (plan.Remembered, bool) { return j.remembered(name, meta) },
 	}
+	p := j.offerPatch(&s)
 	end, err := s.Run(ctx)
 	if err != nil {
 		return end, err
 	}
+	if p.declined() && j.o.capture != nil {
+		j.o.capture.ahead(wanted{j.req, *j.base})
+	}
 	if end.Segments == 0 && index.Count() == 0 {
+		j.remember(name, end.Tree)
 		return end, nil // nothing is new
 	}
 	if !st.Manifests().Has(mod, end.Tree) {
@@ -400,7 +401,53 @@ func (j *planJob) make(ctx context.Context, opts scan.Options) (wire.End, error)
 			return end, err
 		}
 	}
-	return end, index.Commit(end.Tree, meta)
+	if err := index.Commit(end.Tree, meta); err != nil {
+		return end, err
+	}
+	j.remember(name, end.Tree)
+	return end, nil
+}
+
+// indexName is that of the index of what the job reads: the tree below each
+// path has its own.
+func (j *planJob) indexName() string {
+	name := j.o.cfg.Module + "/" + j.req.Path
+	if j.req.One {
+		name += "!"
+	}
+	return name
+}
+
+// offerPatch lets the sender have a patch made, if the receiver has what we
+// have, too.
+func (j *planJob) offerPatch(s *plan.Sender) *patcher {
+	p := j.patcher(s.Scan.Root)
+	s.Base = j.openBase
+	if p == nil {
+		return nil
+	}
+	s.Base = func(ctx context.Context) (manifest.Source, func(), error) {
+		src, done, err := j.openBase(ctx)
+		if err != nil || s.Patcher != nil {
+			return src, done, err
+		}
+		if err := j.o.bases.wait(ctx); err == nil && p.known() {
+			s.Patcher = p
+		}
+		return src, done, nil
+	}
+	return p
+}
+
+// remember has what an index lists kept for the next version's sake.
+func (j *planJob) remember(index string, tree digest.Digest) {
+	if c := j.o.capture; c != nil {
+		dir := j.req.Path
+		if j.req.One {
+			dir = manifest.Parent(dir)
+		}
+		c.add(listed{index: index, path: dir, tree: tree})
+	}
 }
 
 // remembered returns the index if it lists what the receiver holds.
