@@ -18,6 +18,9 @@ type Limits struct {
 	plans, walks chan struct{}
 	// held bounds the bytes of long messages that clients have sent.
 	held *semaphore.Weighted
+	// encoders compress answers; room is what these may hold.
+	encoders chan *encoder
+	room     room
 	// work rises with whatever is done for somebody.
 	work atomic.Int64
 }
@@ -32,8 +35,12 @@ const (
 // NewLimits returns limits that suit this machine.
 func NewLimits() *Limits {
 	n := min(max(runtime.GOMAXPROCS(0), 2), 8)
-	return &Limits{
+	l := &Limits{
 		memory: plan.NewMemory(), plans: make(chan struct{}, n), walks: make(chan struct{}, maxWalks),
-		held: semaphore.NewWeighted(maxHeld),
+		held: semaphore.NewWeighted(maxHeld), encoders: make(chan *encoder, n),
 	}
+	for range n {
+		l.encoders <- &encoder{}
+	}
+	return l
 }
