@@ -118,7 +118,9 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 		return Content{}, errChanged
 	}
 	s.read += rec.Size
-	rec.Digest = digest.Sum(data)
+	if !f.Known { // otherwise its Stat, which it still has, stands for its content
+		rec.Digest = digest.Sum(data)
+	}
 	if old != nil && manifest.SameContent(old, &rec.Entry) {
 		return Content{}, nil
 	}

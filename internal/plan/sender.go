@@ -116,6 +116,7 @@ func (p *Sender) Run(ctx context.Context) (Result, error) {
 	s.packs.init(ctx, p.Store)
 	if p.Fast {
 		s.packs.level = zstd.SpeedFastest
+		s.comp = manifest.NewFastCompressor()
 	}
 	defer s.packs.stop()
 	if err := s.run(ctx, walk); err != nil {
