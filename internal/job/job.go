@@ -397,15 +397,11 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 	case x.same && j.held.quiet() && a.deletes == 0:
 		sum.Unchanged = true
 	default:
-		src, err := a.source()
-		if err != nil {
-			return nil, err
-		}
 		meta := j.meta()
 		if a.extras {
 			meta |= metaExtras
 		}
-		res, err := j.area.Land(ctx, src, a.tree, meta)
+		res, err := j.area.Land(ctx, nil, a.tree, meta)
 		if err != nil {
 			return nil, err
 		}

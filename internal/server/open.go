@@ -35,6 +35,7 @@ type server struct {
 	plain     http.Handler
 	exposed   http.Handler // the metrics
 	origins   *http.CrossOriginProtection
+	limited   *origin.Limits
 	ready     atomic.Bool
 	closers   []func() // run from the last to the first
 }
@@ -59,6 +60,7 @@ func open(ctx context.Context, cfg Config) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, modules: map[string]*module{}, metrics: newMetrics(), origins: http.NewCrossOriginProtection(),
+		limited: origin.NewLimits(),
 	}
 	if err := s.open(ctx, chosen); err != nil {
 		s.close()
@@ -200,6 +202,7 @@ func (s *server) openModule(m config.Module) error {
 	}
 	mod.origin = origin.New(origin.Config{
 		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Bases: s.bases, Log: log,
+		Limits: s.limited,
 	})
 	s.closers = append(s.closers, mod.origin.Close)
 	mod.native = mod.origin.Handler()

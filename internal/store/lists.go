@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -77,7 +78,7 @@ func (l *lists) open(name string, want *digest.Digest) (*Reader, error) {
 		return nil, ErrGone
 	}
 	l.touch(name, info)
-	return &Reader{src: src, file: f, trailer: t}, nil
+	return &Reader{src: src, kind: l.kind, file: f, size: info.Size, trailer: t}, nil
 }
 
 // Writer writes a list. It is not safe for concurrent use. It must end with
@@ -132,8 +133,16 @@ func (w *Writer) Cancel() {
 // use.
 type Reader struct {
 	src     *manifest.Reader
+	kind    byte
 	file    *os.File
+	size    int64
 	trailer manifest.Trailer
+}
+
+// Again returns another source that reads the same list from its start. It is
+// valid until Close, and may be used beside r and others.
+func (r *Reader) Again() (manifest.Source, error) {
+	return manifest.NewReader(io.NewSectionReader(r.file, 0, r.size), r.kind)
 }
 
 // Next implements manifest.Source.

@@ -2,7 +2,6 @@ package origin
 
 import (
 	"context"
-	"crypto/rand"
 
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/manifest"
@@ -16,8 +15,8 @@ import (
 
 // wanted is a plan whose patch is to be made ahead.
 type wanted struct {
-	req  wire.PlanRequest
-	base wire.Base
+	view *view
+	base digest.Digest // the tree that receivers have
 }
 
 // maxAhead bounds the patches that wait to be made.
@@ -47,29 +46,25 @@ func (c *capture) nextPatch() (wanted, bool) {
 
 // makeAhead makes a plan for its patch alone.
 func (o *Origin) makeAhead(ctx context.Context, w wanted) error {
-	w.req.Job, w.req.From, w.req.Patch, w.req.Fast = rand.Text(), 0, wire.PatchAlways, false
-	opts, closer, err := o.scanOptions(&w.req)
-	if err != nil {
-		return err
-	}
-	defer closer()
-	j := &planJob{o: o, req: w.req, base: &w.base, baseSet: make(chan struct{}), wake: make(chan struct{})}
-	close(j.baseSet)
-	if old, err := o.cfg.Store.Indexes().Open(j.indexName()); err == nil {
-		defer func() { _ = old.Close() }()
-		opts.Index = old
-	}
+	t := o.newTour(w.view)
+	t.scan.Join()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.scan.Run(ctx, func() (plan.Tree, error) { return o.openTree(t) })
+	}()
+	defer func() { <-done }()
+	r := &planRun{o: o, tour: t, base: &wire.Base{Tree: w.base}, pace: pace{patch: wire.PatchAlways}}
+	nowhere := func(*manifest.Record) error { return nil }
 	s := plan.Sender{
-		Scan: opts, OmitRoot: w.req.OmitRoot,
-		List:  func(*manifest.Record) error { return nil },
-		Index: func(*manifest.Record) error { return nil },
+		Scan: t.scan, OmitRoot: t.omitRoot, Digests: o.digests,
+		Lists: func() (list, index func(*manifest.Record) error, err error) { return nowhere, nil, nil },
 		Store: func(context.Context, digest.Digest, []byte) error { return nil },
 		Emit:  func([]byte) error { return nil },
 		Work:  func(string, int64, int64) {},
 		Warn:  func(string, string) {},
 	}
-	j.offerPatch(&s)
-	_, err = s.Run(ctx)
-	o.cfg.Store.Objects().Release(w.req.Job)
+	r.offerPatch(&s)
+	_, err := s.Run(ctx)
 	return err
 }

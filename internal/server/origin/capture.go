@@ -52,10 +52,10 @@ type capture struct {
 	quiet   time.Time // since there are none
 }
 
-// listed is an index, and what it is an index of.
+// listed is a tree that a view's index lists.
 type listed struct {
-	index, path string // path is the directory's
-	tree        digest.Digest
+	view *view
+	tree digest.Digest
 }
 
 func newCapture(o *Origin, h *store.History) *capture {
@@ -88,12 +88,12 @@ func (c *capture) enter() func() {
 func (c *capture) add(l listed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seen[l.index] == l.tree {
+	if c.seen[l.view.name] == l.tree {
 		return
 	}
-	c.seen[l.index] = l.tree
+	c.seen[l.view.name] = l.tree
 	for i := range c.queue {
-		if c.queue[i].index == l.index {
+		if c.queue[i].view.name == l.view.name {
 			c.queue[i] = l
 			return
 		}
@@ -198,7 +198,7 @@ func (c *capture) rest(ctx context.Context) error {
 
 // tree captures the files of one index.
 func (c *capture) tree(ctx context.Context, l listed) error {
-	src, err := c.o.cfg.Store.Indexes().Open(l.index)
+	src, err := c.o.cfg.Store.Indexes().Open(l.view.name)
 	if err != nil {
 		return nil //nolint:nilerr // another plan has replaced it, and asks again
 	}
@@ -206,7 +206,7 @@ func (c *capture) tree(ctx context.Context, l listed) error {
 	if src.Trailer().Tree != l.tree {
 		return nil
 	}
-	root, err := c.o.descend(l.path)
+	root, err := l.view.open(c.o)
 	if err != nil {
 		return err
 	}

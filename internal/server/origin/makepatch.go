@@ -57,4 +57,3 @@ func patchTree(files []plan.File, open func(*plan.File) (source, error)) patch.T
 	}
 	return t
 }
-

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -54,8 +53,7 @@ func newPatches() *patches {
 // patcher is a plan.Patcher for one plan.
 type patcher struct {
 	o      *Origin
-	j      *planJob
-	root   *fsys.Dir
+	r      *planRun
 	base   digest.Digest // what stands for what the receiver has
 	always bool
 	gain   float64 // seconds that leaving out a byte of a changed file saves
@@ -63,32 +61,37 @@ type patcher struct {
 	passed int64   // bytes that did not wait
 }
 
-// patcher returns nil where there can be no patch.
-func (j *planJob) patcher(root *fsys.Dir) *patcher {
-	o := j.o
-	if j.req.Patch == wire.PatchNever || j.req.Whole || o.cfg.Store.History() == nil && o.bases == nil {
+// offerPatch opens the base for the sender and lets it have a patch made, if
+// the receiver has what we have, too. It returns nil where there can be none.
+func (r *planRun) offerPatch(s *plan.Sender) *patcher {
+	o := r.o
+	s.Base = func(context.Context) (manifest.Source, func(), error) { return o.openBase(r.base) }
+	if r.pace.patch == wire.PatchNever || o.cfg.Store.History() == nil && o.bases == nil {
 		return nil
 	}
-	p := &patcher{o: o, j: j, root: root, always: j.req.Patch == wire.PatchAlways}
+	p := &patcher{o: o, r: r, always: r.pace.patch == wire.PatchAlways}
 	rate := float64(usualRate)
-	if j.req.Rate > 0 {
-		rate = float64(j.req.Rate)
+	if r.pace.rate > 0 {
+		rate = float64(r.pace.rate)
 	}
 	p.gain = usualShare / rate
+	s.Base = func(ctx context.Context) (manifest.Source, func(), error) {
+		if s.Patcher == nil && o.bases.wait(ctx) == nil && p.known() {
+			s.Patcher = p
+		}
+		return o.openBase(r.base)
+	}
 	return p
 }
 
 // known is called when it is known what the receiver has.
 func (p *patcher) known() bool {
-	b := p.j.base
+	b := p.r.base
 	if b.Tree.IsZero() && len(b.Uploads) == 0 {
 		return false
 	}
-	h := fmt.Appendf(nil, "patch of\n%s\n%s\n%x %x\n", p.o.cfg.Module, p.j.req.Path, b.Tree, p.j.req.Filter)
-	for _, u := range b.Uploads {
-		h = append(h, u[:]...)
-	}
-	p.base = digest.Sum(append(h, b.Changes...))
+	id := runID(p.r.tour.view, b, pace{})
+	p.base = digest.Sum(append([]byte("patch of "), id[:]...))
 	p.o.patches.mu.Lock()
 	spoiled := p.o.patches.spoiled[p.base]
 	p.o.patches.mu.Unlock()
@@ -99,7 +102,7 @@ func (p *patcher) known() bool {
 		_ = f.Close()
 		p.always = true // it was made before
 	}
-	return p.always || !p.j.req.Fast
+	return p.always || !p.r.pace.fast
 }
 
 // Holds implements plan.Patcher.
@@ -162,7 +165,7 @@ func (p *patcher) Make(ctx context.Context, olds, news []plan.File, work func(in
 			p.o.patches.spoiled[p.base] = true
 		}
 		p.o.patches.mu.Unlock()
-		p.o.cfg.Log("patch of /%s: %v", p.j.req.Path, err)
+		p.o.cfg.Log("patch of /%s: %v", p.r.tour.path, err)
 		return nil, fault.Wrap(fault.Network, err, "", "the patch could not be made")
 	}
 	return n, err
@@ -252,10 +255,20 @@ func (p *patcher) cached(key digest.Digest) *plan.PatchNote {
 	for i := range n.Objects {
 		ids[i] = n.Objects[i].ID
 	}
-	if len(spool.Lease(p.o.cfg.Module, p.j.req.Job, ids...)) > 0 {
+	if len(spool.Lease(p.o.cfg.Module, "", ids...)) > 0 {
 		return nil
 	}
+	p.names(n)
 	return n
+}
+
+// names notes what the plan needs.
+func (p *patcher) names(n *plan.PatchNote) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	for i := range n.Objects {
+		p.r.packs = append(p.r.packs, n.Objects[i].ID)
+	}
 }
 
 func (p *patcher) make(ctx context.Context, key digest.Digest, olds, news []plan.File, work func(int64)) (*plan.PatchNote, error) {
@@ -263,7 +276,12 @@ func (p *patcher) make(ctx context.Context, key digest.Digest, olds, news []plan
 	for i := range news {
 		raw += news[i].Size
 	}
-	tree := fsys.NewTree(p.root)
+	root, err := p.r.tour.open(p.o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	tree := fsys.NewTree(root)
 	defer tree.Close()
 	patch, err := makePatch(ctx, patchSources{
 		olds: olds, news: news, open: p.open, read: func(f *plan.File) (source, error) { return p.read(tree, f) },
@@ -271,7 +289,7 @@ func (p *patcher) make(ctx context.Context, key digest.Digest, olds, news []plan
 	if err != nil {
 		return nil, err
 	}
-	batch := p.o.cfg.Store.Objects().Begin(p.o.cfg.Module, p.j.req.Job)
+	batch := p.o.cfg.Store.Objects().Begin(p.o.cfg.Module, "")
 	defer batch.Cancel()
 	n, err := plan.NewPatchNote(raw, patch, batch.Put)
 	if err != nil {
@@ -280,6 +298,7 @@ func (p *patcher) make(ctx context.Context, key digest.Digest, olds, news []plan
 	if err := batch.Put(key, n.Marshal()); err != nil {
 		return nil, err
 	}
+	p.names(n)
 	return n, errors.Join(batch.Put(p.base, []byte{1}), batch.Sync())
 }
 
