@@ -92,6 +92,9 @@ func (c *Config) complete() error {
 	if c.Conn == nil {
 		c.Conn = func(Conn) {}
 	}
+	if c.Kept == nil {
+		c.Kept = func(string, int64) {}
+	}
 	if c.Warn == nil {
 		c.Warn = func(event.Warn) {}
 	}
@@ -202,7 +205,7 @@ func (s *server) openModule(m config.Module) error {
 	}
 	mod.origin = origin.New(origin.Config{
 		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Bases: s.bases, Log: log,
-		Limits: s.limited,
+		Limits: s.limited, Kept: func(n int64) { s.cfg.Kept(m.Name, n) },
 	})
 	s.closers = append(s.closers, mod.origin.Close)
 	mod.native = mod.origin.Handler()

@@ -61,8 +61,22 @@ type listed struct {
 func newCapture(o *Origin, h *store.History) *capture {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &capture{o: o, h: h, cancel: cancel, seen: map[string]digest.Digest{}, wake: make(chan struct{}, 1), quiet: time.Now()}
+	c.resume()
 	c.wg.Go(func() { c.run(ctx) })
 	return c
+}
+
+// resume asks for what an earlier process may not have come to: the module's
+// whole tree, as it was listed last.
+func (c *capture) resume() {
+	v := &view{name: c.o.cfg.Module + "/"}
+	x, err := c.o.cfg.Store.Indexes().Open(v.name)
+	if err != nil {
+		return // nobody has asked for it yet
+	}
+	tree := x.Trailer().Tree
+	_ = x.Close()
+	c.add(listed{view: v, tree: tree})
 }
 
 func (c *capture) close() {
@@ -163,8 +177,12 @@ func (c *capture) drain(ctx context.Context) {
 	c.work.Lock()
 	defer c.work.Unlock()
 	for l, ok := c.next(); ok; l, ok = c.next() {
-		if err := c.tree(ctx, l); err != nil && ctx.Err() == nil {
+		n, err := c.tree(ctx, l)
+		if err != nil && ctx.Err() == nil {
 			c.o.cfg.Log("history: %v", err)
+		}
+		if err == nil && c.o.cfg.Kept != nil {
+			c.o.cfg.Kept(n)
 		}
 	}
 	for w, ok := c.nextPatch(); ok; w, ok = c.nextPatch() {
@@ -196,19 +214,19 @@ func (c *capture) rest(ctx context.Context) error {
 	return nil
 }
 
-// tree captures the files of one index.
-func (c *capture) tree(ctx context.Context, l listed) error {
+// tree captures the files of one index and returns how many bytes that took.
+func (c *capture) tree(ctx context.Context, l listed) (total int64, err error) {
 	src, err := c.o.cfg.Store.Indexes().Open(l.view.name)
 	if err != nil {
-		return nil //nolint:nilerr // another plan has replaced it, and asks again
+		return 0, nil //nolint:nilerr // another plan has replaced it, and asks again
 	}
 	defer func() { _ = src.Close() }()
 	if src.Trailer().Tree != l.tree {
-		return nil
+		return 0, nil
 	}
 	root, err := l.view.open(c.o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = root.Close() }()
 	tree := fsys.NewTree(root)
@@ -220,30 +238,32 @@ func (c *capture) tree(ctx context.Context, l listed) error {
 	for {
 		switch err := src.Next(&r); {
 		case errors.Is(err, io.EOF):
-			return k.Close(true)
+			return total, k.Close(true)
 		case err != nil:
-			return err
+			return total, err
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return total, err
 		}
 		if r.Type != manifest.File || r.Size == 0 {
 			continue
 		}
 		// More than there is room for would only push out what was just taken.
 		if kept += r.Size; kept > c.h.Room() {
-			return k.Close(true)
+			return total, k.Close(true)
 		}
 		if c.h.Has(c.o.cfg.Module, r.Digest, r.Size) {
 			continue
 		}
 		before := k.Taken()
 		if err := c.file(ctx, tree, k, &r); err != nil {
-			return err
+			return total, err
 		}
-		if batch += k.Taken() - before; batch >= captureBatch {
+		taken := k.Taken() - before
+		total += taken
+		if batch += taken; batch >= captureBatch {
 			if err := k.Close(true); err != nil {
-				return err
+				return total, err
 			}
 			k, batch = c.h.Begin(c.o.cfg.Module), 0
 		}

@@ -35,6 +35,8 @@ type Config struct {
 	Temp  *fsys.Dir                        // for plans under way
 	Bases *Bases                           // more that receivers may have; not closed by the origin
 	Log   func(format string, args ...any) // server-side trouble, one line each
+	// Kept is told whenever a tree has been copied into the history; nil: nobody is.
+	Kept func(bytes int64)
 	// Limits are shared by the modules of a server. nil: the module's own.
 	Limits *Limits
 }
