@@ -1,29 +1,82 @@
 package container
 
-import "io"
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/ropeway/ropeway/internal/digest"
+)
+
+// kind is what an item is. Recipes contain its values.
+type kind uint8
+
+const (
+	plain   kind = iota // bytes without a header
+	local               // zip: a local header and the content of the entry
+	trailer             // zip: a data descriptor
+	central             // zip: a record of the central directory
+	open                // zip: no bytes; offsets in the archive count from here
+	end                 // zip: what closes the central directory
+	member              // tar: a header and the content of the member
+	padding             // tar: zeros up to the next 512
+	numKinds
+)
+
+// item is a header, a unit behind it, or both. Items follow each other without
+// gaps. Where the content is an archive that was opened, its items follow and
+// the unit is empty.
+type item struct {
+	off      int64
+	data     int64  // length of the unit, in bytes
+	size     int64  // of the content, if the unit is deflated, as its container says
+	key      uint64 // equal for things of equal name
+	head     uint32 // length of the header, in bytes
+	link     int32  // central: the index of its local item
+	kind     kind
+	deflated bool
+}
+
+func (it *item) dataOff() int64 { return it.off + int64(it.head) }
 
 // Layout is a parsed file. It reads the file again when it needs bytes.
 type Layout struct {
 	file  io.ReaderAt
 	size  int64
 	items []item
+	sums  func() ([]sum, error) // of all units
 }
 
-// item is a header, a unit, or one with the other behind it.
-type item struct {
-	off  int64
-	data int64
-}
+// sum identifies a unit by its bytes.
+type sum [16]byte
 
 // Parse finds the structure of the first size bytes of file, which must not
 // change as long as the layout is in use. It reads headers and directories, not
-// content. The error is one of reading.
+// content, and needs 48 bytes of memory per item. The error is one of reading.
 func Parse(file io.ReaderAt, size int64) (*Layout, error) {
-	l := &Layout{file: file, size: size}
-	if size > 0 {
-		l.items = []item{{0, size}}
+	p := &parser{file: file, left: MaxItems, directory: MaxDirectory}
+	if err := p.region(0, size, 0, 0, true); err != nil {
+		return nil, err
 	}
-	return l, nil
+	return newLayout(file, size, p.items), nil
+}
+
+// newLayout returns a layout of the items.
+func newLayout(file io.ReaderAt, size int64, items []item) *Layout {
+	l := &Layout{file: file, size: size, items: slices.Clip(items)}
+	l.sums = sync.OnceValues(l.sum)
+	return l
+}
+
+// plainLayout returns the layout of a file that is not looked into.
+func plainLayout(file io.ReaderAt, size int64) *Layout {
+	var items []item
+	if size > 0 {
+		items = []item{{data: size, key: mix(0, plain, nil)}}
+	}
+	return newLayout(file, size, items)
 }
 
 // Size returns the length of the file in bytes.
@@ -31,4 +84,146 @@ func (l *Layout) Size() int64 { return l.size }
 
 // Plain reports whether nothing was found to open: the file is a single unit,
 // or empty, and a recipe gains nothing over coding it as it is.
-func (l *Layout) Plain() bool { return len(l.items) < 2 }
+func (l *Layout) Plain() bool {
+	return len(l.items) == 0 || len(l.items) == 1 && l.items[0].kind == plain && !l.items[0].deflated
+}
+
+// sum reads all units.
+func (l *Layout) sum() ([]sum, error) {
+	all := make([]sum, len(l.items))
+	buf := make([]byte, 2*digest.BlockSize)
+	for i := range l.items {
+		it := &l.items[i]
+		if it.data == 0 {
+			continue
+		}
+		d, n, err := digest.SumReader(io.NewSectionReader(l.file, it.dataOff(), it.data), buf)
+		if err == nil && n != it.data {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		copy(all[i][:], d[:])
+	}
+	return all, nil
+}
+
+// parser collects the items of a file.
+type parser struct {
+	file      io.ReaderAt
+	items     []item
+	left      int // items that may still be added
+	directory int // bytes of central directories that may still be read
+}
+
+// errPlain says that a region is not what it looked like.
+var errPlain = errors.New("not a container")
+
+// region parses size bytes at off: an archive or plain bytes, to which key and
+// depth belong. Other formats than archives are only looked for at the top.
+func (p *parser) region(off, size int64, key uint64, depth int, top bool) error {
+	if size == 0 {
+		return nil
+	}
+	mark, left, directory := len(p.items), p.left, p.directory
+	err := errPlain
+	if depth < MaxDepth && size >= 22 {
+		err = p.container(off, size, key, depth, top)
+	}
+	if errors.Is(err, errPlain) {
+		p.items, p.left, p.directory = p.items[:mark], left, directory
+		return p.add(item{off: off, data: size, key: mix(key, plain, nil)}, true)
+	}
+	return err
+}
+
+// container parses what the first and last bytes tell to be one.
+func (p *parser) container(off, size int64, key uint64, depth int, top bool) error {
+	var magic [512]byte
+	n, err := p.file.ReadAt(magic[:min(size, 512)], off)
+	if int64(n) < min(size, 512) {
+		return unexpected(err)
+	}
+	switch {
+	case n == 512 && isTar(magic[:]):
+		return p.tar(off, size, key, depth)
+	case top && string(magic[:4]) == "\x7fELF":
+		return p.elf(off, size, key, magic[:])
+	case top && string(magic[:3]) == "\x1f\x8b\x08":
+		return p.gzip(off, size, key, magic[:n])
+	case top || string(magic[:4]) == "PK\x03\x04":
+		return p.zip(off, size, key, depth)
+	}
+	return errPlain
+}
+
+// content looks into the content of the last item, of index i.
+func (p *parser) content(i, depth int) error {
+	it, mark, left := p.items[i], len(p.items), p.left
+	if it.data < 512 {
+		return nil
+	}
+	if err := p.region(it.dataOff(), it.data, it.key, depth+1, false); err != nil {
+		return err
+	}
+	if len(p.items) == mark+1 && p.items[mark].kind == plain {
+		p.items, p.left = p.items[:mark], left // nothing to see
+	} else {
+		p.items[i].data = 0
+	}
+	return nil
+}
+
+// add appends an item. Without room for it the container is plain; for plain
+// items that are not inside of one there is always room.
+func (p *parser) add(it item, always bool) error {
+	if p.left <= 0 && !always {
+		return errPlain
+	}
+	p.left--
+	p.items = append(p.items, it)
+	return nil
+}
+
+// gap adds the bytes from off to end, if there are any.
+func (p *parser) gap(off, end int64, key uint64, name string) error {
+	if off >= end {
+		return nil
+	}
+	return p.add(item{off: off, data: end - off, key: mix(key, plain, []byte(name))}, false)
+}
+
+// read returns n bytes at off.
+func (p *parser) read(off int64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	if m, err := p.file.ReadAt(b, off); m < n {
+		return nil, unexpected(err)
+	}
+	return b, nil
+}
+
+// unexpected returns an error of reading. The end of the file is unexpected,
+// since its size was given.
+func unexpected(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// mix returns the key of the thing of a kind and a name in the container of the
+// given key: FNV-1a. Keys only suggest what to compare with.
+func mix(key uint64, k kind, name []byte) uint64 {
+	var b [9]byte
+	binary.LittleEndian.PutUint64(b[:], key)
+	b[8] = byte(k)
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	for _, c := range name {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
+}

@@ -38,9 +38,10 @@ type Writer struct {
 	syms  []uint32 // of the block: a literal, or distance<<16 | length - 3
 	trees builder
 
-	bitBuf uint64
-	bitLen uint
-	out    []byte
+	bitBuf  uint64
+	bitLen  uint
+	out     []byte
+	flushed bool // some of out has been written
 
 	window [2*windowSize + maxMatch + 16]byte
 	prev   [windowSize]uint16
@@ -72,7 +73,7 @@ func (z *Writer) Reset(w io.Writer, p Params) {
 		z.syms = make([]uint32, 0, 1<<(p.MemLevel+6))
 	}
 	z.syms = z.syms[:0]
-	z.bitBuf, z.bitLen, z.out = 0, 0, z.out[:0]
+	z.bitBuf, z.bitLen, z.out, z.flushed = 0, 0, z.out[:0], false
 	clear(z.head[:z.mask+1])
 }
 
@@ -299,5 +300,5 @@ func (z *Writer) flushOut() {
 	if z.err == nil {
 		_, z.err = z.w.Write(z.out)
 	}
-	z.out = z.out[:0]
+	z.out, z.flushed = z.out[:0], true
 }
