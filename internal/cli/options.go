@@ -25,6 +25,10 @@ type Engine interface {
 	// Demo syncs a release across a simulated bad link, tells of it by notes,
 	// and fails unless the result was verified.
 	Demo(ctx context.Context, o DemoOptions, report event.Func) error
+	// MakePatch makes a patch, verifies it, and writes it if it is told where.
+	MakePatch(ctx context.Context, o PatchOptions, report event.Func) (*Difference, error)
+	// ApplyPatch verifies a patch, and makes its result if it is told where.
+	ApplyPatch(ctx context.Context, o ApplyOptions, report event.Func) (*Applied, error)
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.

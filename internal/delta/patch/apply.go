@@ -177,9 +177,9 @@ func (a *Applier) Target(ctx context.Context, i int, windows Windows, w io.Write
 
 // rebuild writes a target's content. What an opened one is made of may be wrong
 // in any way.
-func (a *Applier) rebuild(t *Target, fresh io.Reader, w io.Writer) error {
+func (a *Applier) rebuild(t *Target, fresh *freshReader, w io.Writer) error {
 	if t.plain {
-		_, err := io.CopyBuffer(w, fresh, make([]byte, 1<<20))
+		_, err := fresh.WriteTo(w)
 		return err
 	}
 	var file io.ReaderAt = empty{}
@@ -231,12 +231,13 @@ type freshReader struct {
 	err     error
 }
 
-func (r *freshReader) Read(b []byte) (int, error) {
+// next returns what of the range is at hand, io.EOF at its end.
+func (r *freshReader) next() ([]byte, error) {
 	if r.err != nil {
-		return 0, r.err
+		return nil, r.err
 	}
 	if r.at >= r.end {
-		return 0, io.EOF
+		return nil, io.EOF
 	}
 	a := r.a
 	for r.window < len(a.at) && a.at[r.window]+a.head.Windows[r.window] <= r.at {
@@ -246,16 +247,40 @@ func (r *freshReader) Read(b []byte) (int, error) {
 		coded, err := r.windows(r.ctx, r.window)
 		if err != nil {
 			r.err = &sourceError{err}
-			return 0, r.err
+			return nil, r.err
 		}
 		if _, r.err = a.Window(r.ctx, r.window, coded); r.err != nil {
-			return 0, r.err
+			return nil, r.err
 		}
 	}
-	from := r.at - a.at[r.window]
-	n := copy(b[:min(int64(len(b)), r.end-r.at)], a.last.content[from:])
+	b := a.last.content[r.at-a.at[r.window]:]
+	return b[:min(int64(len(b)), r.end-r.at)], nil
+}
+
+func (r *freshReader) Read(b []byte) (int, error) {
+	have, err := r.next()
+	n := copy(b, have)
 	r.at += int64(n)
-	return n, nil
+	return n, err
+}
+
+// WriteTo writes all of the range, a MiB at most at once.
+func (r *freshReader) WriteTo(w io.Writer) (int64, error) {
+	sum := int64(0)
+	for {
+		b, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return sum, nil
+		}
+		if err != nil {
+			return sum, err
+		}
+		n, err := w.Write(b[:min(len(b), 1<<20)])
+		r.at, sum = r.at+int64(n), sum+int64(n)
+		if err != nil {
+			return sum, err
+		}
+	}
 }
 
 // summer writes what is written to it, and no more than it should be, and

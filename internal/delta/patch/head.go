@@ -377,3 +377,6 @@ func appendColumn(dst, raw []byte) []byte {
 	}
 	return append(binary.AppendUvarint(dst, uint64(len(z))), z...)
 }
+
+// Opened reports whether the target was seen into: a recipe makes it.
+func (t *Target) Opened() bool { return !t.plain }
