@@ -127,7 +127,7 @@ func TestGoldenPatch(t *testing.T) {
 	zeros := make([]byte, 70000)
 	for want, n := range map[string]PatchNote{
 		"44e80700616263": {Raw: 1000, Data: []byte("abc")},
-		"44e0a712022617dd4fdf1259b2fcfc5af172a524b6d523cc832b7a2622fd45b51f7f859b8ef0a204175bf7f5688a42e5d248b482272dbfc9715b4220df0fe5f5030abe24a131b4f6879b434cfbb3d87b64f9f8202ecc563181f34a7413b4232e068cbac98aaed286ac6f86fff630a56a21f59d3a0c1c6907fe3f7cafd5fa916f9b722032f6059ed964":          {Raw: 300000, Objects: []digest.Object{digest.NewObject(zeros), digest.NewObject(zeros[:100])}},
+		"44e0a712022617dd4fdf1259b2fcfc5af172a524b6d523cc832b7a2622fd45b51f7f859b8ef0a204175bf7f5688a42e5d248b482272dbfc9715b4220df0fe5f5030abe24a131b4f6879b434cfbb3d87b64f9f8202ecc563181f34a7413b4232e068cbac98aaed286ac6f86fff630a56a21f59d3a0c1c6907fe3f7cafd5fa916f9b722032f6059ed964": {Raw: 300000, Objects: []digest.Object{digest.NewObject(zeros), digest.NewObject(zeros[:100])}},
 	} {
 		checkGolden(t, "patch", append([]byte{notePatch}, n.Marshal()...), want)
 		b, _ := hex.DecodeString(want)
