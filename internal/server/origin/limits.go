@@ -39,10 +39,10 @@ const (
 func NewLimits() *Limits {
 	n := min(max(runtime.GOMAXPROCS(0), 2), 8)
 	l := &Limits{
-		memory: plan.NewMemory(), plans: newFair(n), reads: newFair(n), walks: make(chan struct{}, maxWalks),
-		held: semaphore.NewWeighted(maxHeld), encoders: make(chan *encoder, n),
+		memory: plan.NewMemory(), plans: newFair(n), reads: newFair(2 * n), walks: make(chan struct{}, maxWalks),
+		held: semaphore.NewWeighted(maxHeld), encoders: make(chan *encoder, 2*n),
 	}
-	for range n {
+	for range 2 * n {
 		l.encoders <- &encoder{}
 	}
 	return l

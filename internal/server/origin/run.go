@@ -26,7 +26,7 @@ type planRun struct {
 	base   *wire.Base
 	fast   bool
 	client string // the first that wanted it
-	held   int64 // bytes that the base takes of Limits.held
+	held   int64  // bytes that the base takes of Limits.held
 	cancel context.CancelFunc
 	model  *planRun // an older plan that may do, nil: none
 
