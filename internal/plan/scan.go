@@ -330,7 +330,7 @@ func (s *Scan) walk(ctx context.Context) error {
 	stats, err := scan.Walk(ctx, opts, func(f *scan.Found, _ func() (*os.File, error)) error {
 		one := found{Record: own(&f.Record), Known: f.Known, trust: f.Known}
 		if f.Known {
-			one.calm = f.Path == "" || manifest.SameAttrs(&f.Old.Entry, &f.Entry, opts.Mask)
+			one.calm = len(f.Old.Ext) == 0 && (f.Path == "" || manifest.SameAttrs(&f.Old.Entry, &f.Entry, opts.Mask))
 		} else if f.Type != manifest.File { // files once they are read
 			one.trust = !scan.Trust(f.Stat, began, f.Fine).IsZero()
 		}

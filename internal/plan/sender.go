@@ -41,9 +41,9 @@ type Sender struct {
 
 	// Lists is called before the first entry that the scan's index does not
 	// have as it is: nothing has to be written of a tree that is as listed.
-	// list receives every entry of the tree, for later use as a base; index,
-	// which may be nil, every entry with its Stat, for the next scan; zero Stat
-	// when the digest must not be trusted.
+	// list receives every entry of the tree, for later use as a base; index
+	// every entry with its Stat, for the next scan, zero Stat when the digest
+	// must not be trusted, and records set aside. Either may be nil.
 	Lists func() (list, index func(*manifest.Record) error, err error)
 	// Digests remembers what files were found to hold; nil: nothing does.
 	Digests *Digests
@@ -382,10 +382,10 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 		s.end.Files++
 		s.end.Bytes += rec.Size
 	}
-	if f.trust {
+	if f.trust && !keep {
 		rec.Stat = f.Stat
 	}
-	return s.trail.put(&rec, f.calm && !keep, keep)
+	return s.trail.put(&rec, f.calm && !keep)
 }
 
 // skipBelow passes what the receiver has below a directory that is replaced.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/ropeway/ropeway/internal/manifest"
+	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
 
@@ -22,9 +23,8 @@ type trail struct {
 
 func (t *trail) init(p *Sender, from *Tree) { t.p, t.from = p, from }
 
-// put takes an entry. calm says that it is as listed, kept that the receiver's
-// is taken in its place, of which the index is to know nothing.
-func (t *trail) put(r *manifest.Record, calm, kept bool) error {
+// put takes an entry. calm says that it is as listed.
+func (t *trail) put(r *manifest.Record, calm bool) error {
 	if !t.awake {
 		if calm && t.from.Listed != nil {
 			t.calm++
@@ -34,17 +34,23 @@ func (t *trail) put(r *manifest.Record, calm, kept bool) error {
 			return err
 		}
 	}
-	stat := r.Stat
-	r.Stat = manifest.Stat{}
 	if err := t.hasher.Add(&r.Entry); err != nil {
 		return err
 	}
-	if err := t.list(r); err != nil || kept || t.index == nil {
-		return err
+	if t.index != nil {
+		if err := t.index(r); err != nil {
+			return err
+		}
 	}
-	r.Stat = stat
-	return t.index(r)
+	if t.list == nil {
+		return nil
+	}
+	r.Stat = manifest.Stat{}
+	return t.list(r)
 }
+
+// aside marks what the index keeps though it is no entry of the tree.
+var aside = []byte(store.Aside)
 
 // hidden takes a record that only the index is to keep.
 func (t *trail) hidden(r *manifest.Record) error {
@@ -56,6 +62,7 @@ func (t *trail) hidden(r *manifest.Record) error {
 	if t.index == nil {
 		return nil
 	}
+	r.Ext = aside
 	return t.index(r)
 }
 
@@ -75,7 +82,8 @@ func (t *trail) wake() (err error) {
 		if err := src.Next(&r); err != nil {
 			return errors.Join(errFatal, err)
 		}
-		if err := t.put(&r, false, false); err != nil {
+		r.Ext = nil
+		if err := t.put(&r, false); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 const (
 	defaultGrace   = 25 * time.Second
-	defaultPerAddr = 256
+	defaultPerAddr = 1024
 	mostConns      = 10000 // by default, however many files may be open
 )
 
@@ -36,6 +36,8 @@ type server struct {
 	exposed   http.Handler // the metrics
 	origins   *http.CrossOriginProtection
 	limited   *origin.Limits
+	clients   *clients
+	moving    *movement
 	ready     atomic.Bool
 	closers   []func() // run from the last to the first
 }
@@ -60,7 +62,7 @@ func open(ctx context.Context, cfg Config) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, modules: map[string]*module{}, metrics: newMetrics(), origins: http.NewCrossOriginProtection(),
-		limited: origin.NewLimits(),
+		limited: origin.NewLimits(), clients: newClients(), moving: newMovement(),
 	}
 	if err := s.open(ctx, chosen); err != nil {
 		s.close()
@@ -126,6 +128,7 @@ func (s *server) open(ctx context.Context, chosen bool) error {
 		}
 	}
 	s.plain = plain.New(plain.Options{Lookup: s.lookup})
+	s.watch()
 	s.exposed = s.metrics.handler()
 	return nil
 }

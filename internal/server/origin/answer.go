@@ -44,6 +44,7 @@ type answer struct {
 	check  func() error
 	limits *Limits
 	ctx    context.Context
+	client string
 }
 
 // plain sends the next part as it is.
@@ -51,7 +52,11 @@ func (a *answer) plain() error {
 	n := a.limits.room.take(min(a.body.Size()-a.at, mostPlain))
 	defer a.limits.room.give(n)
 	buf := make([]byte, min(n, a.body.Size()-a.at))
+	if err := a.limits.reads.take(a.ctx, a.client); err != nil {
+		return err
+	}
 	n1, err := a.read(buf)
+	a.limits.reads.give()
 	if err != nil {
 		return err
 	}
@@ -71,12 +76,11 @@ func (a *answer) packed() error {
 
 // encode compresses the next n bytes.
 func (a *answer) encode(n int) ([]byte, error) {
-	var e *encoder
-	select {
-	case e = <-a.limits.encoders:
-	case <-a.ctx.Done():
-		return nil, a.ctx.Err()
+	if err := a.limits.reads.take(a.ctx, a.client); err != nil {
+		return nil, err
 	}
+	defer a.limits.reads.give()
+	e := <-a.limits.encoders // there is one for each turn
 	defer func() { a.limits.encoders <- e }()
 	if e.enc == nil {
 		e.open()

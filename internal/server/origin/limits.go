@@ -15,10 +15,13 @@ type Limits struct {
 	memory *plan.Memory
 	// plans are made and trees walked by so many at once: a plan takes some 30
 	// MiB and one processor.
-	plans, walks chan struct{}
+	plans *fair
+	walks chan struct{}
+	// reads bounds the parts of answers that are read or compressed at once.
+	reads *fair
 	// held bounds the bytes of long messages that clients have sent.
 	held *semaphore.Weighted
-	// encoders compress answers; room is what these may hold.
+	// encoders compress answers, one for each of reads; room is what these may hold.
 	encoders chan *encoder
 	room     room
 	// work rises with whatever is done for somebody.
@@ -36,11 +39,22 @@ const (
 func NewLimits() *Limits {
 	n := min(max(runtime.GOMAXPROCS(0), 2), 8)
 	l := &Limits{
-		memory: plan.NewMemory(), plans: make(chan struct{}, n), walks: make(chan struct{}, maxWalks),
-		held: semaphore.NewWeighted(maxHeld), encoders: make(chan *encoder, n),
+		memory: plan.NewMemory(), plans: newFair(n), reads: newFair(2 * n), walks: make(chan struct{}, maxWalks),
+		held: semaphore.NewWeighted(maxHeld), encoders: make(chan *encoder, 2*n),
 	}
-	for range n {
+	for range 2 * n {
 		l.encoders <- &encoder{}
 	}
 	return l
+}
+
+// LimitStats is what happens now.
+type LimitStats struct {
+	Reads, Plans int64 // that wait for their turn
+	Held         int64 // bytes of memory that answers hold
+}
+
+// Stats returns what happens now.
+func (l *Limits) Stats() LimitStats {
+	return LimitStats{Reads: int64(l.reads.waiting()), Plans: int64(l.plans.waiting()), Held: l.room.used.Load()}
 }

@@ -123,7 +123,7 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 // What is compressed goes out in frames that stand alone: an encoder is needed
 // for a moment only, and not for as long as the client takes to read.
 func (o *Origin) send(w http.ResponseWriter, r *http.Request, body *io.SectionReader, check func() error) {
-	a := &answer{w: w, rc: http.NewResponseController(w), body: body, check: check, limits: o.limits, ctx: r.Context()}
+	a := &answer{w: w, rc: http.NewResponseController(w), body: body, check: check, limits: o.limits, ctx: r.Context(), client: clientOf(r.Context())}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "no-store")

@@ -39,8 +39,9 @@ type planJob struct {
 // plan starts a plan, or continues to answer one that runs.
 func (o *Origin) plan(w http.ResponseWriter, r *http.Request) {
 	body := bufio.NewReaderSize(r.Body, 1<<10)
+	rc := http.NewResponseController(w)
 	var req wire.PlanRequest
-	payload, done, err := o.message(r.Context(), body, wire.KindRequest, maxRequest)
+	payload, done, err := o.message(r.Context(), rc, body, wire.KindRequest, maxRequest)
 	if err == nil {
 		err = req.Unmarshal(payload)
 	}
@@ -65,13 +66,12 @@ func (o *Origin) plan(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", wire.PlanType)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-	rc := http.NewResponseController(w)
 	_ = rc.Flush()
 	// The receiver says what it holds once it has looked, which may take long.
 	needs := make(chan *wire.Need, 1)
 	ctx := r.Context()
 	go func() {
-		if n := job.hear(ctx, body); n != nil {
+		if n := job.hear(ctx, rc, body); n != nil {
 			needs <- n
 		}
 	}()
@@ -80,10 +80,22 @@ func (o *Origin) plan(w http.ResponseWriter, r *http.Request) {
 	job.stream(ctx, w, rc, from, needs)
 }
 
+// A message may take messageTime, and a second more for each messageRate bytes.
+// What a client says of what it holds may begin when it likes.
+const (
+	messageTime = 30 * time.Second
+	messageRate = 256
+)
+
 // message reads a frame of the given kind. done is to be called once payload is
 // not needed any more.
-func (o *Origin) message(ctx context.Context, body *bufio.Reader, want wire.Kind, most int) (payload []byte, done func(), err error) {
+func (o *Origin) message(ctx context.Context, rc *http.ResponseController, body *bufio.Reader, want wire.Kind, most int) (payload []byte, done func(), err error) {
 	done = func() {}
+	if want == wire.KindBase {
+		_, _ = body.Peek(1) // an error comes again
+	}
+	_ = rc.SetReadDeadline(time.Now().Add(messageTime))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // or it would end the connection later
 	kind, n, err := wire.ReadHead(body, most)
 	if err == nil && kind != want {
 		err = wire.ErrFrame
@@ -97,6 +109,7 @@ func (o *Origin) message(ctx context.Context, body *bufio.Reader, want wire.Kind
 		}
 		done = func() { o.limits.held.Release(int64(n)) }
 	}
+	_ = rc.SetReadDeadline(time.Now().Add(messageTime + time.Duration(n/messageRate)*time.Second))
 	payload, err = wire.ReadPayload(body, n)
 	return payload, done, err
 }
@@ -129,7 +142,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 		return o.jobs[req.Job], nil
 	case o.closed:
 		return nil, fault.New(fault.Network, "", "the server is stopping")
-	case len(o.jobs) >= maxJobs:
+	case len(o.jobs) >= maxJobs && !o.makeRoom():
 		return nil, fault.New(fault.Network, "", "the server works on %d plans already", len(o.jobs))
 	}
 	j = &planJob{
@@ -138,6 +151,19 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 	}
 	o.jobs[req.Job] = j
 	return j, nil
+}
+
+// makeRoom drops jobs that nobody reads, and reports whether there were some.
+// Called with the mutex held.
+func (o *Origin) makeRoom() bool {
+	dropped := false
+	for _, j := range o.jobs {
+		if j.idleSince(time.Now()) > time.Minute {
+			j.drop()
+			dropped = true
+		}
+	}
+	return dropped
 }
 
 func (j *planJob) attach(n int) {
@@ -158,8 +184,8 @@ func (j *planJob) idleSince(now time.Time) time.Duration {
 
 // hear reads what the receiver holds, and begins the plan unless something is
 // missing for it.
-func (j *planJob) hear(ctx context.Context, body *bufio.Reader) *wire.Need {
-	payload, done, err := j.o.message(ctx, body, wire.KindBase, maxBase)
+func (j *planJob) hear(ctx context.Context, rc *http.ResponseController, body *bufio.Reader) *wire.Need {
+	payload, done, err := j.o.message(ctx, rc, body, wire.KindBase, maxBase)
 	var base wire.Base
 	if err == nil {
 		err = base.Unmarshal(payload)
@@ -184,7 +210,7 @@ func (j *planJob) hear(ctx context.Context, body *bufio.Reader) *wire.Need {
 		done()
 		return nil
 	}
-	if j.run, j.err = j.o.runFor(j.tour, &base, j.pace, held); j.err != nil {
+	if j.run, j.err = j.o.runFor(j.tour, &base, j.pace, clientOf(ctx), held); j.err != nil {
 		done()
 		j.tour.scan.Leave()
 	}

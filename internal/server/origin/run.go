@@ -14,6 +14,7 @@ import (
 	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
 	"github.com/ropeway/ropeway/internal/plan"
+	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
 
@@ -25,7 +26,8 @@ type planRun struct {
 	id     digest.Digest // of view, base and what else the plan depends on
 	base   *wire.Base
 	pace   pace
-	held   int64 // bytes that the base takes of Limits.held
+	client string // the first that wanted it
+	held   int64  // bytes that the base takes of Limits.held
 	cancel context.CancelFunc
 	model  *planRun // an older plan that may do, nil: none
 
@@ -79,7 +81,7 @@ func runID(v *view, b *wire.Base, p pace) digest.Digest {
 // runFor returns the plan for a base on a scan, and starts it if it is not
 // there. It takes over the job's interest in the scan, and held. Called with
 // the mutex held.
-func (o *Origin) runFor(t *tour, b *wire.Base, p pace, held int64) (*planRun, error) {
+func (o *Origin) runFor(t *tour, b *wire.Base, p pace, client string, held int64) (*planRun, error) {
 	id := runID(t.view, b, p)
 	old := o.runs[id]
 	if old != nil && old.tour == t && old.alive() {
@@ -95,7 +97,7 @@ func (o *Origin) runFor(t *tour, b *wire.Base, p pace, held int64) (*planRun, er
 	}
 	ctx, cancel := context.WithCancel(o.ctx)
 	r := &planRun{
-		o: o, tour: t, id: id, base: b, pace: p, held: held, cancel: cancel, file: file, jobs: 1,
+		o: o, tour: t, id: id, base: b, pace: p, client: client, held: held, cancel: cancel, file: file, jobs: 1,
 		wake: make(chan struct{}), used: time.Now(),
 	}
 	if old != nil && old.reusable() {
@@ -187,13 +189,11 @@ func (r *planRun) make(ctx context.Context) (wire.End, error) {
 		r.model = nil
 	}
 	r.working(queued, 0, 0)
-	select {
-	case o.limits.plans <- struct{}{}:
-		defer func() { <-o.limits.plans }()
-	case <-ctx.Done():
+	if err := o.limits.plans.take(ctx, r.client); err != nil {
 		t.scan.Leave()
-		return wire.End{}, ctx.Err()
+		return wire.End{}, err
 	}
+	defer o.limits.plans.give()
 	o.counts.plans.Add(1)
 	return r.send(ctx)
 }
@@ -286,22 +286,23 @@ type keeper struct {
 	}
 }
 
-// open implements plan.Sender.Lists.
+// open implements plan.Sender.Lists. What the index is written for is a list
+// of the tree as well.
 func (k *keeper) open() (list, index func(*manifest.Record) error, err error) {
+	if k.t.scan.Claim() {
+		x, err := k.o.cfg.Store.Indexes().Create(k.t.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		k.index = x
+		return nil, x.Put, nil
+	}
 	m, err := k.o.cfg.Store.Manifests().Create(k.o.cfg.Module)
 	if err != nil {
 		return nil, nil, err
 	}
 	k.list = m
-	if !k.t.scan.Claim() {
-		return m.Put, nil, nil
-	}
-	x, err := k.o.cfg.Store.Indexes().Create(k.t.name)
-	if err != nil {
-		return nil, nil, err
-	}
-	k.index = x
-	return m.Put, x.Put, nil
+	return m.Put, nil, nil
 }
 
 func (k *keeper) cancel() {
@@ -321,15 +322,20 @@ func (k *keeper) commit(res *plan.Result) error {
 		}
 		return k.copy(res.Tree)
 	}
-	if !manifests.Has(k.o.cfg.Module, res.Tree) {
-		if err := k.list.Commit(res.Tree, 0); err != nil {
-			return err
-		}
-	}
+	has := manifests.Has(k.o.cfg.Module, res.Tree)
 	if k.index == nil {
+		if has {
+			return nil
+		}
+		return k.list.Commit(res.Tree, 0)
+	}
+	if err := k.index.Commit(res.Tree, k.t.meta); err != nil || has {
+		return err
+	}
+	if manifests.Adopt(k.o.cfg.Module, res.Tree, k.o.cfg.Store.Indexes(), k.t.name) == nil {
 		return nil
 	}
-	return k.index.Commit(res.Tree, k.t.meta)
+	return k.copy(res.Tree)
 }
 
 // copy makes the list of a tree, which is gone, from the index.
@@ -351,6 +357,9 @@ func (k *keeper) copy(tree digest.Digest) error {
 	for n := x.Trailer().Count; n > 0; n-- {
 		if err := x.Next(&r); err != nil {
 			return err
+		}
+		if string(r.Ext) == store.Aside {
+			continue
 		}
 		if err := m.Put(&manifest.Record{Entry: r.Entry}); err != nil {
 			return err

@@ -44,7 +44,7 @@ func (o *Origin) viewOf(req *wire.PlanRequest) (*view, error) {
 		path: req.Path, one: req.One, all: req.Recursive, fresh: req.Fresh, mask: req.Mask, omitRoot: req.OmitRoot,
 		filter: set, dirPath: req.Path,
 		// The tree below each path has an index of its own.
-		name: o.cfg.Module + "/" + req.Path, meta: uint64(req.Mask),
+		name: o.cfg.Module + "/" + req.Path, meta: uint64(req.Mask) | marksAside,
 	}
 	if v.omitRoot {
 		v.meta |= 1 << 8
@@ -64,6 +64,9 @@ func (o *Origin) viewOf(req *wire.PlanRequest) (*view, error) {
 	v.id = digest.Sum(b)
 	return v, nil
 }
+
+// marksAside is in the meta of indexes whose records set aside are marked.
+const marksAside = 1 << 10
 
 func flag(v bool) byte {
 	if v {
