@@ -32,7 +32,7 @@ The methods, from cheap to dear
 
 const diffExample = `  ropeway diff app-1.4.jar app-1.5.jar
   ropeway diff --rate=1.5M ./release-1.4 ./release-1.5
-  ropeway diff --json ./release-1.4 ./release-1.5 | jq -r 'select(.type=="content" and .cost>100000) | .path'`
+  ropeway diff --json a b | jq -r 'select(.type=="content" and .cost>100000) | .path'`
 
 // listedFiles is how many files diff names unless it is asked for all.
 const listedFiles = 20
