@@ -35,7 +35,9 @@ type server struct {
 	exposed   http.Handler // the metrics
 	origins   *http.CrossOriginProtection
 	ready     atomic.Bool
-	closers   []func() // run from the last to the first
+	hinted    bool          // about congestion control
+	stopping  chan struct{} // closed when no new work is accepted any more
+	closers   []func()      // run from the last to the first
 }
 
 // module is a directory with what serves it.
@@ -58,6 +60,7 @@ func open(ctx context.Context, cfg Config) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, modules: map[string]*module{}, metrics: newMetrics(), origins: http.NewCrossOriginProtection(),
+		stopping: make(chan struct{}),
 	}
 	if err := s.open(ctx, chosen); err != nil {
 		s.close()

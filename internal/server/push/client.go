@@ -239,6 +239,10 @@ func (p *pusher) serve(target string) {
 	used := make(chan struct{})
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		once.Do(func() { close(used) })
+		if r.Method == http.MethodGet && r.URL.Path == ledgerPath(p.c.Module) { // this side sends
+			lane.ServeLedger(w, r, p.ctx.Done())
+			return
+		}
 		p.c.Origin.ServeHTTP(w, r)
 	})
 	until := time.Now().Add(laneLimit)
