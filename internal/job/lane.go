@@ -45,7 +45,7 @@ type link struct {
 	*lane.Conn
 	module string
 	budget *fetch.Budget
-	path   path
+	road   road
 }
 
 // Counters implements fetch.Lane.
@@ -57,7 +57,7 @@ func (l *link) Path() fetch.PathInfo {
 	if !ok {
 		return fetch.PathInfo{RTT: l.RTT()}
 	}
-	return l.path.info(time.Now(), i)
+	return l.road.info(time.Now(), i)
 }
 
 // Close implements fetch.Lane.

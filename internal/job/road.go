@@ -9,10 +9,10 @@ import (
 	"github.com/ropeway/ropeway/internal/lane"
 )
 
-// path turns what this side's kernel knows of a connection into what is known
+// road turns what this side's kernel knows of a connection into what is known
 // of the way from the sender: without the sender's word, losses can be told
 // from the disorder that they leave. It is safe for concurrent use.
-type path struct {
+type road struct {
 	mu   sync.Mutex
 	at   time.Time
 	last lane.Info
@@ -29,7 +29,7 @@ const (
 )
 
 // info returns what follows from i, read now.
-func (p *path) info(now time.Time, i lane.Info) fetch.PathInfo {
+func (p *road) info(now time.Time, i lane.Info) fetch.PathInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	dt := now.Sub(p.at)
