@@ -3,6 +3,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,10 +36,11 @@ func TestWrongTokenAndWrongPin(t *testing.T) {
 		wrongPin = "B" + pin[1:]
 	}
 	for _, verb := range []string{"pull", "push", "ls"} {
+		dst := filepath.Join(dir(t), "dst")
 		args := func(url string) []string {
 			switch verb {
 			case "pull":
-				return []string{"sync", "-a", url, filepath.Join(dir(t), "dst")}
+				return []string{"sync", "-a", url, dst}
 			case "push":
 				return []string{"sync", "-a", src + "/", url}
 			}
@@ -53,6 +56,9 @@ func TestWrongTokenAndWrongPin(t *testing.T) {
 			run(t, args(other(t, s.url, "/m/m/", "/m/other/"))...).refuses(fault.Denied, "token")
 			if verb == "push" {
 				run(t, args(s.url)...).refuses(fault.Denied, "token")
+			}
+			if _, err := os.Lstat(dst); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a refused sync left its destination: %v", err)
 			}
 		})
 	}

@@ -29,6 +29,7 @@ type network struct {
 	served  map[digest.Digest]map[int]int // blocks sent
 	asked   int                           // requests
 	weight  float64                       // wire bytes per byte
+	path    PathInfo                      // what lanes say, but for the round trip
 
 	onDial func(n int) error        // n from 1
 	onLane func(n int, l *fakeLane) // shapes the n-th lane
@@ -310,11 +311,15 @@ func (l *fakeLane) LastRead() time.Time {
 	return l.last
 }
 
-func (l *fakeLane) RTT() time.Duration {
+func (l *fakeLane) Path() PathInfo {
 	if l.net.noRTT {
-		return 0
+		return PathInfo{}
 	}
-	return l.net.rtt
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	p := l.net.path
+	p.RTT, p.MinRTT = l.net.rtt, l.net.rtt
+	return p
 }
 
 func (l *fakeLane) Close(cause error) {

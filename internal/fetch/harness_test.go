@@ -57,7 +57,10 @@ func newBench(t *testing.T, n *network, cfg Config) *bench {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.New(rand.NewPCG(3, 4))
 	}
-	b.pool = New(cfg, n)
+	if cfg.Lanes == 0 {
+		cfg.Lanes = 4
+	}
+	b.pool = New(cfg, Source{Dialer: n})
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ran <- b.pool.Run(ctx) }()

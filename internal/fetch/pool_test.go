@@ -320,25 +320,6 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
-func TestFixedController(t *testing.T) {
-	f := newFixed(8)
-	f.overloaded(0)
-	f.overloaded(10 * ms)
-	if n := f.lanes(time.Second); n != 4 {
-		t.Errorf("%d lanes after a burst of refusals", n)
-	}
-	f.overloaded(2 * time.Second)
-	if n := f.lanes(3 * time.Second); n != 2 {
-		t.Errorf("%d lanes after a second", n)
-	}
-	for s := range 100 {
-		f.lanes(time.Duration(s) * time.Second)
-	}
-	if n := f.lanes(200 * time.Second); n != 8 {
-		t.Errorf("%d lanes after a long time", n)
-	}
-}
-
 func TestBandwidthLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(40*ms, 12.5e6)

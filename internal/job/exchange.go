@@ -99,6 +99,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	l.granted(resp)
 	if resp.StatusCode != http.StatusOK {
 		err := refusal(resp)
 		if errors.Is(err, fetch.ErrGone) {
@@ -153,6 +154,7 @@ func (x *exchange) frame(ctx context.Context, kind wire.Kind, payload []byte, al
 		if x.rising(w) {
 			alive()
 		}
+		x.j.pool.PeerWorks(clean(w.Stage))
 		x.j.emit(event.Work{Peer: true, Stage: clean(w.Stage), Files: w.Files, Bytes: w.Bytes, Total: w.Total})
 	case wire.KindSegment:
 		var s wire.Segment

@@ -69,10 +69,13 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if j.area.Recovered() != nil {
 		j.warn("", "finished the landing that an earlier run had begun", false)
 	}
+	if o.Budget == nil {
+		o.Budget = fetch.NewBudget(0)
+	}
 	j.pool = fetch.New(fetch.Config{
 		Lanes: o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
-		BwLimit: o.BwLimit, Events: o.Events, Snapshot: j.snapshot,
-	}, &dialer{dial: o.Dial, module: o.Module})
+		BwLimit: o.BwLimit, Nice: o.Nice, Events: o.Events, Snapshot: j.snapshot,
+	}, fetch.Source{Dialer: &dialer{dial: o.Dial, module: o.Module, budget: o.Budget}, Budget: o.Budget, Name: o.From})
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.stop = cancel
 	ended := make(chan error, 1)
@@ -95,6 +98,7 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if sum != nil {
 		st := j.pool.Stats()
 		sum.WireIn, sum.WireOut, sum.Retries, sum.LinkDown = st.WireIn, st.WireOut, st.Retries, st.LinkDown
+		sum.Limit, sum.LimitDetail = st.Mostly, st.MostlyDetail
 		sum.Elapsed = time.Since(began)
 	}
 	return sum, err

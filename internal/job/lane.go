@@ -29,6 +29,7 @@ type Dial func(ctx context.Context) (*lane.Conn, error)
 type dialer struct {
 	dial   Dial
 	module string
+	budget *fetch.Budget // of all jobs with the sender
 }
 
 func (d *dialer) Dial(ctx context.Context) (fetch.Lane, error) {
@@ -36,17 +37,28 @@ func (d *dialer) Dial(ctx context.Context) (fetch.Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{Conn: c, module: d.module}, nil
+	return &link{Conn: c, module: d.module, budget: d.budget}, nil
 }
 
 // link is a lane that speaks the native protocol.
 type link struct {
 	*lane.Conn
 	module string
+	budget *fetch.Budget
+	road   road
 }
 
 // Counters implements fetch.Lane.
 func (l *link) Counters() (in, out int64) { return l.In(), l.Out() }
+
+// Path implements fetch.Lane.
+func (l *link) Path() fetch.PathInfo {
+	i, ok := l.Info()
+	if !ok {
+		return fetch.PathInfo{RTT: l.RTT()}
+	}
+	return l.road.info(time.Now(), i)
+}
 
 // Close implements fetch.Lane.
 func (l *link) Close(cause error) { l.Conn.Close(cause) }
@@ -83,6 +95,7 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	l.granted(resp)
 	if resp.StatusCode != http.StatusPartialContent {
 		return refusal(resp)
 	}
@@ -104,6 +117,15 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 		}
 	}
 	return nil
+}
+
+// granted notes how many lanes the sender lets this process have.
+func (l *link) granted(resp *http.Response) {
+	if text := resp.Header.Get(wire.LanesHeader); text != "" && l.budget != nil {
+		if n, err := strconv.Atoi(text); err == nil {
+			l.budget.Grant(n)
+		}
+	}
 }
 
 var blocks = sync.Pool{New: func() any { b := make([]byte, digest.BlockSize); return &b }}

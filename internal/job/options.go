@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ropeway/ropeway/internal/event"
+	"github.com/ropeway/ropeway/internal/fetch"
 	"github.com/ropeway/ropeway/internal/filter"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
@@ -45,11 +46,15 @@ type Options struct {
 
 	// The link. Zero durations mean for ever.
 	Local          bool // the sender is on this machine
-	Lanes          int
+	Lanes          int  // at most; 0: as many as prove right
 	Timeout        time.Duration
 	ConnectTimeout time.Duration
 	Deadline       time.Duration
 	BwLimit        int64 // bytes per second
+	Nice           bool  // give way to others on the link
+	// Budget is shared by all jobs of the process with one sender; nil for one
+	// of its own.
+	Budget *fetch.Budget
 
 	Events event.Func
 	// Log is told what is of use only in search of trouble; nil drops it.

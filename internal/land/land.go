@@ -169,14 +169,36 @@ func openList(dir *fsys.Dir, name string, kind byte) (*manifest.Reader, *os.File
 }
 
 // Close releases the lock. What is staged and did not land is kept for the
-// next run.
+// next run; a destination that Open created and that got nothing is removed.
 func (a *Area) Close() error {
 	var err error
 	if a.early != nil {
 		err = a.early.restoreModes()
 	}
+	if a.place.created && !a.landed && a.stage != nil {
+		a.withdraw()
+	}
 	a.release()
 	return err
+}
+
+// withdraw removes a destination that holds nothing but our empty state: a
+// sync that was refused leaves no directory behind. What cannot be removed
+// stays, and does no harm.
+func (a *Area) withdraw() {
+	some := errors.New("something is there")
+	if a.stage.Names(func([]byte) error { return some }) != nil {
+		return
+	}
+	err := a.root.Names(func(b []byte) error {
+		if string(b) == StateDir {
+			return nil
+		}
+		return some
+	})
+	if err == nil && a.d.removeAll(context.Background(), a.root, StateDir) == nil {
+		_ = a.d.rmdir(a.place.parent, a.place.base)
+	}
 }
 
 // release closes all handles and changes nothing.

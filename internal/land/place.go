@@ -18,11 +18,10 @@ type place struct {
 	parent   *fsys.Dir // nil where we may not read it
 	resolved string    // path, if the operator's path is a symlink
 	missing  bool
+	created  bool // by us, when it was opened
 }
 
 // locate finds the operator's path, which need not exist but for its parent.
-//
-
 func locate(dest string) (place, error) {
 	if dest == "" {
 		return place{}, fault.New(fault.Usage, "", "the destination is empty")
@@ -75,9 +74,11 @@ func isSymlink(path string) bool {
 func (p *place) open(d disk) (*fsys.Dir, error) {
 	if p.missing {
 		d.step("mkdir")
-		if err := p.parent.Mkdir(p.base, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := p.parent.Mkdir(p.base, 0o777)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, wrap(err, "", "cannot create %s", p.path)
 		}
+		p.created = err == nil
 		p.missing = false
 	}
 	return p.openExisting()
