@@ -39,6 +39,9 @@ type job struct {
 	pool    *fetch.Pool
 	held    *held
 	stop    context.CancelCauseFunc // ends the pool
+	book    book
+	source  atomic.Int32 // index of the sender that gave the plan
+	pace    pace
 	full    bool                    // tell the sender everything: the base did not hold
 	rtt     atomic.Int64            // of the lane that carried the plan, nanoseconds; 0: not known
 	mu      sync.Mutex
@@ -69,15 +72,17 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if j.area.Recovered() != nil {
 		j.warn("", "finished the landing that an earlier run had begun", false)
 	}
-	if o.Budget == nil {
-		o.Budget = fetch.NewBudget(0)
+	if o.Rate != nil {
+		o.BwLimit = o.Rate(began)
 	}
 	j.pool = fetch.New(fetch.Config{
 		Lanes: o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
 		BwLimit: o.BwLimit, Nice: o.Nice, Events: o.Events, Snapshot: j.snapshot,
-	}, fetch.Source{Dialer: &dialer{dial: o.Dial, module: o.Module, budget: o.Budget}, Budget: o.Budget, Name: o.From})
+	}, j.senders()...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.stop = cancel
+	stopped := j.keepRate(o.BwLimit)
+	defer stopped()
 	ended := make(chan error, 1)
 	go func() {
 		err := j.pool.Run(ctx)
@@ -99,6 +104,7 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 		st := j.pool.Stats()
 		sum.WireIn, sum.WireOut, sum.Retries, sum.LinkDown = st.WireIn, st.WireOut, st.Retries, st.LinkDown
 		sum.Limit, sum.LimitDetail = st.Mostly, st.MostlyDetail
+		j.book.complete(sum)
 		sum.Elapsed = time.Since(began)
 	}
 	return sum, err
@@ -156,6 +162,7 @@ func (j *job) snapshot(p *event.Progress) {
 	j.mu.Lock()
 	c := j.content
 	j.mu.Unlock()
+	j.pace.lanes.Store(int64(p.Lanes))
 	if c != nil {
 		c.snapshot(p)
 	}

@@ -19,6 +19,8 @@ type meter struct {
 	lastRead atomic.Int64 // nanoseconds after start, monotonic
 	stuck    atomic.Bool  // a deadline of a write passed
 
+	paced  atomic.Int64 // bytes per second, as the peer wished; 0: none
+	nice   atomic.Bool  // as the peer wished
 	active atomic.Int64 // requests under way, and the handshake
 	onEnd  func(error)  // called once, when it ends; may be nil
 	once   sync.Once

@@ -179,6 +179,9 @@ func (s *server) serveModule(c *call, w *recorder, r *http.Request) *refusal {
 	case routeFile:
 		s.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), allowedKey{}, m)))
 	case routePlan, routeUpload, routeObject, routeDelta:
+		if c.route.name == routeObject {
+			lane.Shape(r)
+		}
 		if c.route.name == routePlan && !s.ready.Load() {
 			return errStopping
 		}

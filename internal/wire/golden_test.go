@@ -90,7 +90,7 @@ func TestGoldenFrames(t *testing.T) {
 
 // TestGoldenSpanQuery pins the query of a request for a span.
 func TestGoldenSpanQuery(t *testing.T) {
-	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef}
+	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef, Tagged: true}
 	const want = "p=YXBwL2xpYi__Lmphcg&o=8388608&t=123456789abcdef"
 	if got := ref.Query(); got != want {
 		t.Errorf("%s, want %s", got, want)

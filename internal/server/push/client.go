@@ -8,6 +8,7 @@ import (
 	mrand "math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,6 +243,9 @@ func (p *pusher) serve(target string) {
 		if r.Method == http.MethodGet && r.URL.Path == ledgerPath(p.c.Module) { // this side sends
 			lane.ServeLedger(w, r, p.ctx.Done())
 			return
+		}
+		if strings.HasPrefix(r.URL.Path, objectPath(p.c.Module)) {
+			lane.Shape(r)
 		}
 		p.c.Origin.ServeHTTP(w, r)
 	})

@@ -243,6 +243,8 @@ func (s *Server) Reverse(r *http.Request) (use func(*lane.Conn), err error) {
 func pushPath(module string) string { return "/v1/m/" + module + "/push" }
 func ledgerPath(module string) string { return "/v1/m/" + module + "/ledger" }
 
+func objectPath(module string) string { return "/v1/m/" + module + "/o/" }
+
 func lanePath(module string) string { return "/v1/m/" + module + "/lane" }
 
 func newTicket() string { return rand.Text() }
