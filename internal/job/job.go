@@ -42,8 +42,8 @@ type job struct {
 	book    book
 	source  atomic.Int32 // index of the sender that gave the plan
 	pace    pace
-	full    bool                    // tell the sender everything: the base did not hold
-	rtt     atomic.Int64            // of the lane that carried the plan, nanoseconds; 0: not known
+	full    bool         // tell the sender everything: the base did not hold
+	rtt     atomic.Int64 // of the lane that carried the plan, nanoseconds; 0: not known
 	mu      sync.Mutex
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu

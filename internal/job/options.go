@@ -54,7 +54,7 @@ type Options struct {
 	// Rate returns the rate that stands instead of BwLimit at a time, 0 for
 	// none. It is asked once a second. nil: BwLimit stands.
 	Rate func(time.Time) int64
-	Nice           bool  // give way to others on the link
+	Nice bool // give way to others on the link
 	// Budget is shared by all jobs of the process with one sender; nil for one
 	// of its own.
 	Budget *fetch.Budget

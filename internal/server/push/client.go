@@ -29,6 +29,10 @@ type Client struct {
 	Timeout        time.Duration // the server is not heard of for so long
 	ConnectTimeout time.Duration // it has never been
 
+	// Rate returns the rate that stands instead of the request's BwLimit at a
+	// time, as in job.Options. nil: BwLimit stands.
+	Rate func(time.Time) int64
+
 	// Began is called with the digest of the tree that the destination was
 	// landed as, "" for none, before anything changes. nil: nobody wants it.
 	Began func(generation string)
