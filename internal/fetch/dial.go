@@ -86,6 +86,7 @@ func (p *Pool) drain(target int) {
 		l.drain = healthy > target
 	}
 	for _, s := range p.sources {
+		s.Budget.holds(s, p.has(s))
 		n := p.lanesOf(s)
 		want := n + s.dialing
 		if p.wanted() && want == 0 && s.index == 0 {

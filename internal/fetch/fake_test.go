@@ -35,6 +35,7 @@ type network struct {
 	onLane func(n int, l *fakeLane) // shapes the n-th lane
 	onGet  func(l *fakeLane, r Request) error
 	noRTT  bool
+	queues bool // the round trip shows what waits for the link
 }
 
 func newNetwork(rtt time.Duration, rate float64) *network {
@@ -155,22 +156,18 @@ func (n *network) up() (ls []*fakeLane) {
 func (n *network) reserve(l *fakeLane, size float64) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	rate, now := n.rate, time.Now()
-	if l.rate > 0 {
-		if l.free.Before(now) {
-			l.free = now
+	now := time.Now()
+	pass := func(free *time.Time, rate float64) time.Duration {
+		if rate == 0 {
+			return 0
 		}
-		l.free = l.free.Add(time.Duration(size / l.rate * float64(time.Second)))
-		return l.free.Sub(now)
+		if free.Before(now) {
+			*free = now
+		}
+		*free = free.Add(time.Duration(size / rate * float64(time.Second)))
+		return free.Sub(now)
 	}
-	if rate == 0 {
-		return 0
-	}
-	if n.free.Before(now) {
-		n.free = now
-	}
-	n.free = n.free.Add(time.Duration(size / rate * float64(time.Second)))
-	return n.free.Sub(now)
+	return max(pass(&l.free, l.rate), pass(&n.free, n.rate))
 }
 
 func sleepCtx(ctx context.Context, d time.Duration) error {
@@ -319,6 +316,9 @@ func (l *fakeLane) Path() PathInfo {
 	defer l.net.mu.Unlock()
 	p := l.net.path
 	p.RTT, p.MinRTT = l.net.rtt, l.net.rtt
+	if l.net.queues {
+		p.RTT += max(time.Until(l.net.free), 0)
+	}
 	return p
 }
 
