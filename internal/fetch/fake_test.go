@@ -16,6 +16,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// library is content that several servers may have.
+type library struct {
+	mu sync.Mutex
+	m  map[digest.Digest][]byte
+}
+
+func (l *library) get(id digest.Digest) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.m[id]
+}
+
+func (l *library) put(id digest.Digest, data []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.m[id] = data
+}
+
 // network is a fake link and the server behind it, in virtual time.
 type network struct {
 	mu      sync.Mutex
@@ -25,7 +43,7 @@ type network struct {
 	down    bool // dials get no answer
 	lanes   []*fakeLane
 	dials   int
-	content map[digest.Digest][]byte
+	content *library
 	served  map[digest.Digest]map[int]int // blocks sent
 	asked   int                           // requests
 	weight  float64                       // wire bytes per byte
@@ -39,7 +57,7 @@ type network struct {
 }
 
 func newNetwork(rtt time.Duration, rate float64) *network {
-	return &network{rtt: rtt, rate: rate, weight: 1, content: map[digest.Digest][]byte{}, served: map[digest.Digest]map[int]int{}}
+	return &network{rtt: rtt, rate: rate, weight: 1, content: &library{m: map[digest.Digest][]byte{}}, served: map[digest.Digest]map[int]int{}}
 }
 
 // fakeLane is one connection; its fields say how it misbehaves.
@@ -218,8 +236,8 @@ func (l *fakeLane) Get(ctx context.Context, r Request, block func(int, []byte) e
 	l.mu.Unlock()
 	l.net.mu.Lock()
 	l.net.asked++
-	data := l.net.content[r.Object.ID]
 	hook := l.net.onGet
+	data := l.net.content.get(r.Object.ID)
 	l.net.mu.Unlock()
 	defer func() {
 		l.mu.Lock()

@@ -85,9 +85,7 @@ func (b *bench) object(size int) ([]byte, digest.Object) {
 		}
 	}
 	o := digest.NewObject(data)
-	b.net.mu.Lock()
-	b.net.content[o.ID] = data
-	b.net.mu.Unlock()
+	b.net.content.put(o.ID, data)
 	return data, o
 }
 
