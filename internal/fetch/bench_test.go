@@ -15,7 +15,7 @@ func BenchmarkPool(b *testing.B) {
 	}
 	o := digest.NewObject(data)
 	n := newNetwork(0, 0)
-	n.content[o.ID] = data
+	n.content.put(o.ID, data)
 	p := New(Config{Lanes: 4}, Source{Dialer: n})
 	ctx, cancel := context.WithCancel(b.Context())
 	ran := make(chan error)

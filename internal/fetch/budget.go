@@ -16,6 +16,7 @@ type Budget struct {
 	most   int
 	grant  int             // 0: the server has said nothing
 	wishes map[*source]int // lanes wanted
+	held   map[*source]int // lanes that are up, or being made
 }
 
 // NewBudget returns a budget of most lanes; 0 means 64.
@@ -23,7 +24,7 @@ func NewBudget(most int) *Budget {
 	if most <= 0 || most > maxLanes {
 		most = maxLanes
 	}
-	return &Budget{most: most, wishes: map[*source]int{}}
+	return &Budget{most: most, wishes: map[*source]int{}, held: map[*source]int{}}
 }
 
 // Grant notes how many lanes the server lets this process have from now on.
@@ -48,6 +49,28 @@ func (b *Budget) granted() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.grant
+}
+
+// room reports whether s, which has n lanes, may make another. Those that
+// others have yet to give up count; but the first is everybody's.
+func (b *Budget) room(s *source, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wishes[s], b.held[s] = n+1, n
+	all := 0
+	for _, h := range b.held {
+		all += h
+	}
+	return n == 0 || all < b.total() && b.fair(s, n+1) > n
+}
+
+// holds notes that s has n lanes.
+func (b *Budget) holds(s *source, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[s] = n; n == 0 {
+		delete(b.held, s)
+	}
 }
 
 // share notes that s wants n lanes and returns how many of them it may have:
@@ -92,4 +115,7 @@ func (b *Budget) fair(s *source, n int) int {
 }
 
 // leave forgets s.
-func (b *Budget) leave(s *source) { b.share(s, 0) }
+func (b *Budget) leave(s *source) {
+	b.share(s, 0)
+	b.holds(s, 0)
+}

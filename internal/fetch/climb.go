@@ -71,6 +71,7 @@ type climber struct {
 	rest  time.Duration // no trial before
 	full  float64       // goodput at which the link was found full
 
+	granted int // at this time, by the server and by the other jobs; 0: not known
 	ceiling int // after an overload of the server; 0: none
 	halved  time.Duration
 	grown   time.Duration
@@ -82,10 +83,14 @@ func newClimber(most int) *climber {
 
 // lanes returns how many lanes there should be.
 func (c *climber) lanes() int {
+	n := c.n
 	if c.ceiling > 0 {
-		return min(c.n, c.ceiling)
+		n = min(n, c.ceiling)
 	}
-	return c.n
+	if c.granted > 0 {
+		n = min(n, c.granted)
+	}
+	return n
 }
 
 // overloaded notes that the server asked to be left alone: half as many lanes
@@ -108,22 +113,20 @@ func (c *climber) look(v view) {
 			c.ceiling = 0
 		}
 	}
-	most := min(c.most, max(v.most, 1))
+	c.granted = max(v.most, 1)
+	most := min(c.most, c.granted)
 	if c.ceiling > 0 {
 		most = min(most, c.ceiling)
 	}
 	if c.changed == 0 && v.path.RTT > 0 && v.path.RTT < nearRTT {
 		c.n = min(c.n, lanesNear)
 	}
-	switch {
-	case c.n > most && c.ceiling == 0: // the server grants less
-		c.leap(v, most)
-	case c.n < min(floor(v.path), most):
-		c.leap(v, min(floor(v.path), most))
+	if n := min(floor(v.path), most); c.n < n {
+		c.leap(v, n)
 	}
 	most = min(most, limit(v.path)) // of what is tried: what has proved good stays
 	switch {
-	case c.from < 0, !v.busy, v.up < c.lanes() && v.now-c.changed < arriveMax:
+	case c.from < 0, !v.busy, c.n > c.lanes(), v.up < c.lanes() && v.now-c.changed < arriveMax:
 		c.restart(v.now)
 		return
 	case v.path.confined() > heldShare && c.n < most && v.now-c.changed >= max(raiseMin, 4*v.path.RTT):
@@ -158,8 +161,12 @@ func limit(p PathInfo) int {
 // lanes ride out losses better while windows are small: in the beginning, and
 // at the end.
 func floor(p PathInfo) int {
+	some := lossSome
+	if p.Control != "" && !p.bbr() {
+		some = lossFelt
+	}
 	switch {
-	case p.RTT < wideRTT || !p.Measured || p.Loss < lossSome:
+	case p.RTT < wideRTT || !p.Measured || p.Loss < some:
 		return 0
 	case p.RTT >= farRTT && p.Loss >= lossHeavy:
 		return lanesFarer
@@ -189,7 +196,8 @@ func (c *climber) judge(v view, rate float64, most int) {
 		if rate >= dropped*c.full {
 			return
 		}
-		c.full = 0
+		c.full = 0 // and the next window will show what there is now
+		return
 	}
 	if c.n >= most || v.now < c.rest {
 		c.fast = c.fast && c.n < most

@@ -86,6 +86,7 @@ func (p *Pool) drain(target int) {
 		l.drain = healthy > target
 	}
 	for _, s := range p.sources {
+		s.Budget.holds(s, p.has(s))
 		n := p.lanesOf(s)
 		want := n + s.dialing
 		if p.wanted() && want == 0 && s.index == 0 {
@@ -109,7 +110,7 @@ func (p *Pool) useful() int {
 	if n > lanesStart {
 		n = max(lanesStart, n/laterLanes)
 	}
-	if float64(left) < p.speed*4*p.path.RTT.Seconds() {
+	if float64(left) < p.speed.rate*4*p.path.RTT.Seconds() {
 		n = min(n, int64(len(p.lanes)))
 	}
 	return int(min(max(1, n), maxLanes))

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -11,14 +12,13 @@ import (
 func (p *Pool) measure() {
 	now := time.Since(p.made)
 	var paths []PathInfo
-	p.speed = 0
 	for _, l := range p.lanes {
 		paths = append(paths, l.path)
-		p.speed += l.meter.rate
 	}
 	if len(paths) > 0 {
 		p.path = joinPaths(paths)
 	}
+	p.speed.tick(now, p.crossed)
 	p.measureSources()
 	p.hold.tick(now, p.clock.total())
 	p.ctl.look(view{
@@ -26,7 +26,7 @@ func (p *Pool) measure() {
 		busy: p.queued > 0 && !p.dark && !p.narrow && !p.throttled() && p.hold.share < heldMuch && p.useful() >= p.ctl.lanes(),
 	})
 	if p.nice != nil {
-		p.throttle.yield(p.nice.look(now, p.path, p.speed))
+		p.throttle.yield(p.nice.look(now, p.path, p.speed.rate))
 	}
 }
 
@@ -45,6 +45,22 @@ func (p *Pool) grantable() (n int) {
 // the mutex held.
 func (p *Pool) throttled() bool {
 	return !p.throttle.held.IsZero() && time.Since(p.throttle.held) < time.Second
+}
+
+// speedometer is the speed of a counter, smoothed over half a second.
+type speedometer struct {
+	rate float64 // per second
+	at   time.Duration
+	was  int64
+}
+
+func (s *speedometer) tick(now time.Duration, count int64) {
+	dt := (now - s.at).Seconds()
+	if dt < tailTick.Seconds() {
+		return
+	}
+	s.rate += (float64(count-s.was)/dt - s.rate) * (1 - math.Exp(-2*dt))
+	s.at, s.was = now, count
 }
 
 // holdShare is the share of the last second or so in which this side was the
@@ -72,9 +88,12 @@ func (h *holdShare) tick(now, held time.Duration) {
 // others hardly notice it: a delay-based scavenger in the manner of LEDBAT
 // (RFC 6817), applied where the requests are made.
 type yielder struct {
-	rate float64 // bytes per second
-	at   time.Duration
-	fast bool // no queue was seen yet
+	rate   float64 // bytes per second
+	at     time.Duration
+	fast   bool                        // no queue was seen yet
+	recent [yieldSamples]time.Duration // round trips
+	n      int
+	low    int // samples since the rate was lowered
 }
 
 const (
@@ -82,6 +101,9 @@ const (
 	yieldFirst = 128 << 10
 	yieldLeast = 16 << 10
 	yieldEvery = 100 * time.Millisecond // or a round trip
+	// yieldSamples are looked at together, and the least of them counts: the
+	// others are bursts. (RFC 6817, CURRENT_FILTER)
+	yieldSamples = 4
 )
 
 func newYielder() *yielder { return &yielder{rate: yieldFirst, fast: true} }
@@ -96,11 +118,15 @@ func (y *yielder) look(now time.Duration, p PathInfo, got float64) int64 {
 		return int64(y.rate)
 	}
 	y.at = now
-	queue := p.RTT - p.MinRTT
+	y.recent[y.n%yieldSamples] = p.RTT
+	y.n++
+	y.low++
+	queue := slices.Min(y.recent[:min(y.n, yieldSamples)]) - p.MinRTT
 	switch most := yieldQueue + p.MinRTT/8; {
+	case queue > most && y.low < yieldSamples: // what was done has yet to show
 	case queue > most:
-		y.fast = false
-		y.rate *= .75
+		y.fast, y.low = false, 0
+		y.rate *= min(max(float64(most)/float64(queue), .5), .9)
 	case queue > most/2: // as it should be
 	case y.fast:
 		y.rate *= 1.5

@@ -48,9 +48,9 @@ type Pool struct {
 	ctl      *climber
 	nice     *yielder // nil when the job need not give way
 	dial     dialState
-	path     PathInfo // of all lanes
-	speed    float64  // of all lanes, verified wire bytes per second
-	crossed  int64    // verified wire bytes
+	path     PathInfo    // of all lanes
+	speed    speedometer // of crossed
+	crossed  int64       // verified wire bytes
 	hold     holdShare
 	recycled time.Duration // when a lane was last replaced for being slow
 	busyTo   time.Time     // the server asked to be left alone until then

@@ -57,9 +57,7 @@ func TestManySmallObjectsArePipelined(t *testing.T) {
 			data[0], data[1], data[2] = byte(i), byte(i>>8), byte(i>>16)
 			o := digest.NewObject(data)
 			c := append([]byte(nil), data...)
-			n.mu.Lock()
-			n.content[o.ID] = c
-			n.mu.Unlock()
+			n.content.put(o.ID, c)
 			if err := b.pool.Add(t.Context(), b.task(c, o, nil)); err != nil {
 				t.Fatal(err)
 			}

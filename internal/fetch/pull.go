@@ -87,10 +87,10 @@ func (p *Pool) next(s *source) (best *task) {
 // and less towards the end, where what a slow lane owes keeps the others idle.
 // Called with the mutex held.
 func (p *Pool) ahead() time.Duration {
-	if p.speed <= 0 {
+	if p.speed.rate <= 0 {
 		return aheadMost
 	}
-	left := float64(p.queued+p.out) / p.speed
+	left := float64(p.queued+p.out) / p.speed.rate
 	return time.Duration(min(max(left/4, aheadLeast.Seconds()), aheadMost.Seconds()) * float64(time.Second))
 }
 

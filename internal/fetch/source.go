@@ -73,12 +73,24 @@ func (p *Pool) lanesOf(s *source) (n int) {
 	return n
 }
 
+// has returns how many lanes a source has or is about to have. Called with the
+// mutex held.
+func (p *Pool) has(s *source) int {
+	n := s.dialing
+	for _, l := range p.lanes {
+		if l.src == s {
+			n++
+		}
+	}
+	return n
+}
+
 // choose returns the source that gets the next lane, nil for none now. Called
 // with the mutex held.
 func (p *Pool) choose(at time.Time) *source {
 	var open []*source
 	for _, s := range p.sources {
-		if s.ready(at) && p.serves(s) && s.Budget.share(s, p.lanesOf(s)+s.dialing+1) > p.lanesOf(s)+s.dialing {
+		if s.ready(at) && p.serves(s) && s.Budget.room(s, p.has(s)) {
 			open = append(open, s)
 		}
 	}

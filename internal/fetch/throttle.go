@@ -62,8 +62,13 @@ func (t *throttle) allow(now time.Time, used, n int64) bool {
 		t.credit += now.Sub(t.at).Seconds() * float64(t.rate)
 	}
 	t.at = now
-	// What was not used is not saved up beyond a quarter of a second.
-	t.credit = min(t.credit, float64(used)+max(float64(t.rate)/4, float64(n)))
+	// What was not used is not saved up for long; but what comes between two
+	// looks at the clock is.
+	save := .25
+	if t.rate != t.user {
+		save = .05
+	}
+	t.credit = min(t.credit, float64(used)+max(float64(t.rate)*save, float64(n)+float64(t.rate)*tailTick.Seconds()))
 	if float64(used+n) <= t.credit {
 		return true
 	}

@@ -102,7 +102,7 @@ func (p *Pool) step(start time.Time) time.Duration {
 	switch {
 	case !p.wanted() && len(p.lanes) == 0:
 		return wait
-	case p.queued == 0 && p.out > 0:
+	case p.queued == 0 && p.out > 0, p.throttled():
 		return min(wait, tailTick)
 	}
 	return min(wait, tick)
