@@ -65,7 +65,11 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if err := j.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { _ = j.area.Close() }()
+	defer func() {
+		if j.area != nil { // or it could not be opened again
+			_ = j.area.Close()
+		}
+	}()
 	if to := j.area.Resolved(); to != "" {
 		j.warn("", "the destination is a symlink to "+to, false)
 	}
