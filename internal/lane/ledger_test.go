@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,6 +22,9 @@ func TestReportRoundTrip(t *testing.T) {
 	const want = `{"cc":"bbr","rtt":40123,"min":40001,"sent":1099511627776,"resent":12,"rate":1000000,"busy":1000,"rwnd":1,"sndbuf":2,"rto":3}`
 	if string(b) != want {
 		t.Errorf("%s", b)
+	}
+	if spec, err := os.ReadFile("../../docs/protocol.md"); err != nil || !strings.Contains(string(spec), want) {
+		t.Error("docs/protocol.md has another one:", err)
 	}
 	if got, err := ParseReport(b); err != nil || got != r {
 		t.Errorf("%+v, %v", got, err)

@@ -102,6 +102,16 @@ func TestGoldenSpanQuery(t *testing.T) {
 	if got, err := ParseSpanRef(q); err != nil || got != ref {
 		t.Errorf("%+v, %v", got, err)
 	}
+	// A mirror is asked without the tag.
+	bare := SpanRef{Path: ref.Path, Offset: ref.Offset}
+	if got := bare.Query(); got != strings.TrimSuffix(want, "&t=123456789abcdef") {
+		t.Error(got)
+	} else if q, err = url.ParseQuery(got); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseSpanRef(q); err != nil || got != bare {
+		t.Errorf("%+v, %v", got, err)
+	}
 	doc, err := os.ReadFile("../../docs/protocol.md")
 	if err != nil {
 		t.Fatal(err)
