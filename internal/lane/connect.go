@@ -45,8 +45,9 @@ func (d *Dialer) connect(ctx context.Context, alpn string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	small, found := false, false
+	small := false
 	if d.MaxSeg == 0 && d.DialContext == nil {
+		found := false
 		if small, found = d.segments.choose(); found {
 			d.warnSmall()
 		}

@@ -172,6 +172,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMetrics()
+	newGuard(1, 1, m, func(Conn) {})
 	m.ended(&Access{Outcome: OutcomeCut})
 	m.ended(&Access{Outcome: OutcomeOK, Route: routeObject})
 	m.denied.WithLabelValues("401")
