@@ -69,7 +69,7 @@ func TestRunEndsAlthoughALaneIsDeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(20*ms, 1e6)
 		d := deafDialer{n, make(chan struct{})}
-		p := New(Config{Timeout: time.Minute}, d)
+		p := New(Config{Timeout: time.Minute}, Source{Dialer: d})
 		var done atomic.Int32
 		b := &bench{t: t, net: n, rnd: newBenchRand()}
 		data, o := b.object(1 << 20)
