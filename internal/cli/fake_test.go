@@ -18,6 +18,7 @@ import (
 
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/lab"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -30,6 +31,10 @@ type engine struct {
 	demo  func(context.Context, DemoOptions, event.Func) error
 	make  func(context.Context, PatchOptions, event.Func) (*Difference, error)
 	apply func(context.Context, ApplyOptions, event.Func) (*Applied, error)
+
+	labRun   func(context.Context, LabOptions, LabHooks) (LabEnd, error)
+	labSet   func(context.Context, int, lab.Change) (lab.Status, error)
+	labClean func(context.Context, bool) ([]LabLeftover, error)
 }
 
 func (e engine) MakePatch(ctx context.Context, o PatchOptions, f event.Func) (*Difference, error) {
@@ -72,6 +77,27 @@ func (e engine) Demo(ctx context.Context, o DemoOptions, f event.Func) error {
 		return nil
 	}
 	return e.demo(ctx, o, f)
+}
+
+func (e engine) LabRun(ctx context.Context, o LabOptions, h LabHooks) (LabEnd, error) {
+	if e.labRun == nil {
+		return LabEnd{}, nil
+	}
+	return e.labRun(ctx, o, h)
+}
+
+func (e engine) LabSet(ctx context.Context, n int, c lab.Change) (lab.Status, error) {
+	if e.labSet == nil {
+		return lab.Status{}, nil
+	}
+	return e.labSet(ctx, n, c)
+}
+
+func (e engine) LabClean(ctx context.Context, dryRun bool) ([]LabLeftover, error) {
+	if e.labClean == nil {
+		return nil, nil
+	}
+	return e.labClean(ctx, dryRun)
 }
 
 // result is what a run left behind.

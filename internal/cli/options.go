@@ -29,6 +29,7 @@ type Engine interface {
 	MakePatch(ctx context.Context, o PatchOptions, report event.Func) (*Difference, error)
 	// ApplyPatch verifies a patch, and makes its result if it is told where.
 	ApplyPatch(ctx context.Context, o ApplyOptions, report event.Func) (*Applied, error)
+	LabEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.
