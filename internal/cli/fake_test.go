@@ -19,6 +19,8 @@ import (
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/lab"
+	"github.com/ropeway/ropeway/internal/lab/report"
+	"github.com/ropeway/ropeway/internal/lab/trial"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -35,6 +37,9 @@ type engine struct {
 	labRun   func(context.Context, LabOptions, LabHooks) (LabEnd, error)
 	labSet   func(context.Context, int, lab.Change) (lab.Status, error)
 	labClean func(context.Context, bool) ([]LabLeftover, error)
+
+	labIncident func(context.Context, trial.IncidentOptions, Again) (bool, int, error)
+	labBench    func(context.Context, trial.BenchOptions, Again) (*report.Bench, bool, int, error)
 }
 
 func (e engine) MakePatch(ctx context.Context, o PatchOptions, f event.Func) (*Difference, error) {
@@ -98,6 +103,20 @@ func (e engine) LabClean(ctx context.Context, dryRun bool) ([]LabLeftover, error
 		return nil, nil
 	}
 	return e.labClean(ctx, dryRun)
+}
+
+func (e engine) LabIncident(ctx context.Context, o trial.IncidentOptions, again Again) (bool, int, error) {
+	if e.labIncident == nil {
+		return false, 0, nil
+	}
+	return e.labIncident(ctx, o, again)
+}
+
+func (e engine) LabBench(ctx context.Context, o trial.BenchOptions, again Again) (*report.Bench, bool, int, error) {
+	if e.labBench == nil {
+		return nil, false, 0, nil
+	}
+	return e.labBench(ctx, o, again)
 }
 
 // result is what a run left behind.

@@ -49,7 +49,7 @@ func (a *app) labVerb() *cobra.Command {
 			return usage("", "lab: no verb was given")
 		},
 	}
-	cmd.AddCommand(a.labRunVerb(), a.labProfilesVerb(), a.labSetVerb(), a.labCleanVerb())
+	cmd.AddCommand(a.labRunVerb(), a.labProfilesVerb(), a.labSetVerb(), a.labCleanVerb(), a.labIncidentVerb(), a.labBenchVerb())
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type Engine interface {
 	// ApplyPatch verifies a patch, and makes its result if it is told where.
 	ApplyPatch(ctx context.Context, o ApplyOptions, report event.Func) (*Applied, error)
 	LabEngine
+	TrialEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.
