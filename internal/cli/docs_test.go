@@ -93,6 +93,7 @@ func TestManualNamesEverything(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
+		{"diff", "--help"}, {"patch", "--help"}, {"patch", "make", "--help"}, {"patch", "apply", "--help"},
 		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {
@@ -115,6 +116,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
 		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
+		"content": jsonContent{}, "difference": jsonDifference{}, "applied": jsonApplied{},
 	} {
 		_, section, found := strings.Cut(doc, "\n## "+kind+"\n")
 		if !found {

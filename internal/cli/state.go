@@ -222,7 +222,7 @@ func (s *state) waitText(now time.Time, loc *time.Location) string {
 // doing names the stages of work.
 var doing = map[string]string{
 	"connect": "connecting", "scan": "scanning", "hash": "hashing",
-	"plan": "planning", "stage": "staging", "land": "landing",
+	"plan": "planning", "patch": "patching", "stage": "staging", "land": "landing",
 }
 
 func (w work) text() string {

@@ -67,6 +67,7 @@ func addSyncFlags(f *flags, s *syncFlags) {
 	f.on(&o.Checksum, "checksum", "c", "read all content again instead of trusting the index")
 	f.on(&o.WholeFile, "whole-file", "W", "send changed files whole, no deltas")
 	f.off(&many{ps: []*bool{&o.WholeFile}, seen: func() { o.NoWholeFile = !o.WholeFile }}, "whole-file", "W")
+	f.on(&o.MinBytes, "min-bytes", "", "send the fewest bytes, even where computing them takes longer")
 	f.on(&o.Compress, "compress", "z", "compress what crosses the link")
 	f.off(&many{ps: []*bool{&o.Compress}}, "compress", "z")
 	f.on(&o.Delete, "delete", "", "delete what the source does not have")

@@ -101,7 +101,7 @@ func options(o cli.SyncOptions, set *filter.Set, report event.Func) job.Options 
 	}
 	return job.Options{
 		// With a list the filter knows which directories to go into.
-		Mask: mask, Recursive: o.Recursive || o.FilesFrom != "", Filter: set, Checksum: o.Checksum, Whole: o.WholeFile, NoWhole: o.NoWholeFile,
+		Mask: mask, Recursive: o.Recursive || o.FilesFrom != "", Filter: set, Checksum: o.Checksum, Whole: o.WholeFile, NoWhole: o.NoWholeFile, MinBytes: o.MinBytes,
 		Delete: o.Delete, MaxDelete: o.MaxDelete, Atomic: o.Atomic, Early: o.Land == "early", Fsync: o.Fsync,
 		OmitRoot: o.FilesFrom != "", TempDir: o.TempDir, DryRun: o.DryRun, Holder: holder("ropeway sync"),
 		Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, BwLimit: o.BwLimit, Events: report,

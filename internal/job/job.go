@@ -45,6 +45,8 @@ type job struct {
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu
 	failed  int64    // guarded by mu
+
+	unpatched atomic.Bool // a patch did not apply: ask for none
 }
 
 // Run syncs once and returns the summary of what landed. With an error of
@@ -296,6 +298,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		request: wire.PlanRequest{
 			Path: j.o.Path, One: j.o.One, Mask: uint8(j.o.Mask), Recursive: j.o.Recursive,
 			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Whole: j.o.Whole, Filter: j.o.Filter.AppendText(nil),
+			Patch: j.patching(), Rate: j.o.BwLimit,
 		},
 	}
 	var a *applier
@@ -394,15 +397,11 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 	case x.same && j.held.quiet() && a.deletes == 0:
 		sum.Unchanged = true
 	default:
-		src, err := a.source()
-		if err != nil {
-			return nil, err
-		}
 		meta := j.meta()
 		if a.extras {
 			meta |= metaExtras
 		}
-		res, err := j.area.Land(ctx, src, a.tree, meta)
+		res, err := j.area.Land(ctx, nil, a.tree, meta)
 		if err != nil {
 			return nil, err
 		}

@@ -42,6 +42,7 @@ type Options struct {
 	Checksum   bool   // read all content again, on both sides
 	Whole      bool   // get changed files whole, no differences
 	NoWhole    bool   // get differences even where the link is fast
+	MinBytes   bool   // whatever saves bytes, however long it takes
 
 	// The link. Zero durations mean for ever.
 	Local          bool // the sender is on this machine

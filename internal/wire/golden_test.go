@@ -29,8 +29,8 @@ func TestGoldenFrames(t *testing.T) {
 	}{
 		{KindRequest, &PlanRequest{
 			Job: "job00001", From: 3, Path: "app/lib", One: true, Mask: 19, Recursive: true, OmitRoot: true,
-			Filter: []byte("- *.log\n"), Whole: true, Fresh: true,
-		}, "512b0a086a6f62303030303110031a076170702f6c6962200128133001380142082d202a2e6c6f670a48015001"},
+			Filter: []byte("- *.log\n"), Whole: true, Fresh: true, Fast: true, Patch: PatchPays, Rate: 1250000,
+		}, "51330a086a6f62303030303110031a076170702f6c6962200128133001380142082d202a2e6c6f670a480150015801600168d0a54c"},
 		{
 			KindBase, &Base{Tree: a, Changes: []byte{1, 2, 3}},
 			"42270a2017762fddd969a453925d65717ac3eea21320b66b54342fde15128d6caf21215f1a03010203",
