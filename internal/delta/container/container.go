@@ -33,13 +33,14 @@ import (
 // Limits. Beyond them a container is plain bytes.
 const (
 	// MaxItems bounds the headers and units of one file.
-	MaxItems = 1 << 20
-	// MaxDirectory bounds the central directory of a zip archive, in bytes.
-	MaxDirectory = 32 << 20
+	MaxItems = 1 << 19
+	// MaxDirectory bounds the central directories of a file's zip archives, in
+	// bytes.
+	MaxDirectory = 24 << 20
 	// MaxDepth bounds how deep archives lie in archives.
 	MaxDepth = 4
 	// MaxRecipe bounds an encoded recipe, in bytes.
-	MaxRecipe = 64 << 20
+	MaxRecipe = 32 << 20
 )
 
 // ErrFormat is returned for a recipe that is malformed or does not fit the old

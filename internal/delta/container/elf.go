@@ -19,7 +19,7 @@ type section struct {
 
 // elf parses an ELF file (System V ABI, gABI 4.1): its larger sections are
 // units, compressed ones are looked into if the format is zlib's.
-func (p *parser) elf(off, size int64, key uint64, head []byte) error {
+func (p *parser) elf(off, size int64, in label, head []byte) error {
 	var order binary.ByteOrder = binary.LittleEndian
 	if head[5] == 2 {
 		order = binary.BigEndian
@@ -87,16 +87,16 @@ func (p *parser) elf(off, size int64, key uint64, head []byte) error {
 		if off+s.off < at {
 			continue // it overlaps the one before
 		}
-		if err := p.gap(at, off+s.off, key, "before "+string(name)); err != nil {
+		if err := p.gap(at, off+s.off, in, "before "+string(name)); err != nil {
 			return err
 		}
 		name = sectionName(strings, s.name)
 		at = off + s.off + s.size
-		if err := p.section(off+s.off, s, order, wide, mix(key, plain, name)); err != nil {
+		if err := p.section(off+s.off, s, order, wide, in.in(plain, name)); err != nil {
 			return err
 		}
 	}
-	return p.gap(at, off+size, key, "tail")
+	return p.gap(at, off+size, in, "tail")
 }
 
 // sectionName returns the name at i of a table of names that end in zeros.
@@ -112,7 +112,7 @@ func sectionName(table []byte, i uint32) []byte {
 }
 
 // section adds the items of a section at off.
-func (p *parser) section(off int64, s section, order binary.ByteOrder, wide bool, key uint64) error {
+func (p *parser) section(off int64, s section, order binary.ByteOrder, wide bool, in label) error {
 	const trailer = 4 // Adler-32
 	last, head := off+s.size, 12
 	if wide {
@@ -129,14 +129,14 @@ func (p *parser) section(off int64, s section, order binary.ByteOrder, wide bool
 		}
 		if z := b[head:]; order.Uint32(b) == 1 && size >= 0 && z[0]&15 == 8 && z[1]&0x20 == 0 && (int(z[0])<<8|int(z[1]))%31 == 0 {
 			start := off + int64(head) + 2
-			if err := p.gap(off, start, key, "packed"); err != nil {
+			if err := p.gap(off, start, in, "packed"); err != nil {
 				return err
 			}
-			if err := p.add(item{off: start, data: last - trailer - start, size: size, deflated: true, key: key}, false); err != nil {
+			if err := p.add(item{off: start, data: last - trailer - start, size: size, deflated: true}, in, false); err != nil {
 				return err
 			}
-			return p.gap(last-trailer, last, key, "sum")
+			return p.gap(last-trailer, last, in, "sum")
 		}
 	}
-	return p.add(item{off: off, data: s.size, key: key}, false)
+	return p.add(item{off: off, data: s.size}, in, false)
 }

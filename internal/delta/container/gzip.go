@@ -4,7 +4,7 @@ import "bytes"
 
 // gzip parses a gzip file (RFC 1952) as if it had a single member; if it has
 // more, its stream will not be made again.
-func (p *parser) gzip(off, size int64, key uint64, head []byte) error {
+func (p *parser) gzip(off, size int64, in label, head []byte) error {
 	at, flags := 10, head[3]
 	if flags&4 != 0 && len(head) >= at+2 {
 		at += 2 + int(le16(head[at:]))
@@ -30,12 +30,12 @@ func (p *parser) gzip(off, size int64, key uint64, head []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := p.gap(off, off+int64(at), key, "head"); err != nil {
+	if err := p.gap(off, off+int64(at), in, "head"); err != nil {
 		return err
 	}
-	stream := item{off: off + int64(at), data: size - int64(at) - trailer, size: int64(le32(tail[4:])), deflated: true, key: mix(key, plain, nil)}
-	if err := p.add(stream, false); err != nil {
+	stream := item{off: off + int64(at), data: size - int64(at) - trailer, size: int64(le32(tail[4:])), deflated: true}
+	if err := p.add(stream, in.in(plain, nil), false); err != nil {
 		return err
 	}
-	return p.gap(off+size-trailer, off+size, key, "tail")
+	return p.gap(off+size-trailer, off+size, in, "tail")
 }

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -32,7 +31,8 @@ type item struct {
 	off      int64
 	data     int64  // length of the unit, in bytes
 	size     int64  // of the content, if the unit is deflated, as its container says
-	key      uint64 // equal for things of equal name
+	key      uint64 // equal for things of equal names
+	loose    uint64 // equal for things whose names have equal letters
 	head     uint32 // length of the header, in bytes
 	link     int32  // central: the index of its local item
 	kind     kind
@@ -54,10 +54,10 @@ type sum [16]byte
 
 // Parse finds the structure of the first size bytes of file, which must not
 // change as long as the layout is in use. It reads headers and directories, not
-// content, and needs 48 bytes of memory per item. The error is one of reading.
+// content, and needs 56 bytes of memory per item. The error is one of reading.
 func Parse(file io.ReaderAt, size int64) (*Layout, error) {
 	p := &parser{file: file, left: MaxItems, directory: MaxDirectory}
-	if err := p.region(0, size, 0, 0, true); err != nil {
+	if err := p.region(0, size, label{}, 0, true); err != nil {
 		return nil, err
 	}
 	return newLayout(file, size, p.items), nil
@@ -74,7 +74,7 @@ func newLayout(file io.ReaderAt, size int64, items []item) *Layout {
 func plainLayout(file io.ReaderAt, size int64) *Layout {
 	var items []item
 	if size > 0 {
-		items = []item{{data: size, key: mix(0, plain, nil)}}
+		items = []item{named(item{data: size}, label{}.in(plain, nil))}
 	}
 	return newLayout(file, size, items)
 }
@@ -122,24 +122,24 @@ var errPlain = errors.New("not a container")
 
 // region parses size bytes at off: an archive or plain bytes, to which key and
 // depth belong. Other formats than archives are only looked for at the top.
-func (p *parser) region(off, size int64, key uint64, depth int, top bool) error {
+func (p *parser) region(off, size int64, at label, depth int, top bool) error {
 	if size == 0 {
 		return nil
 	}
 	mark, left, directory := len(p.items), p.left, p.directory
 	err := errPlain
 	if depth < MaxDepth && size >= 22 {
-		err = p.container(off, size, key, depth, top)
+		err = p.container(off, size, at, depth, top)
 	}
 	if errors.Is(err, errPlain) {
 		p.items, p.left, p.directory = p.items[:mark], left, directory
-		return p.add(item{off: off, data: size, key: mix(key, plain, nil)}, true)
+		return p.add(item{off: off, data: size}, at.in(plain, nil), true)
 	}
 	return err
 }
 
 // container parses what the first and last bytes tell to be one.
-func (p *parser) container(off, size int64, key uint64, depth int, top bool) error {
+func (p *parser) container(off, size int64, at label, depth int, top bool) error {
 	var magic [512]byte
 	n, err := p.file.ReadAt(magic[:min(size, 512)], off)
 	if int64(n) < min(size, 512) {
@@ -147,13 +147,13 @@ func (p *parser) container(off, size int64, key uint64, depth int, top bool) err
 	}
 	switch {
 	case n == 512 && isTar(magic[:]):
-		return p.tar(off, size, key, depth)
+		return p.tar(off, size, at, depth)
 	case top && string(magic[:4]) == "\x7fELF":
-		return p.elf(off, size, key, magic[:])
+		return p.elf(off, size, at, magic[:])
 	case top && string(magic[:3]) == "\x1f\x8b\x08":
-		return p.gzip(off, size, key, magic[:n])
+		return p.gzip(off, size, at, magic[:n])
 	case top || string(magic[:4]) == "PK\x03\x04":
-		return p.zip(off, size, key, depth)
+		return p.zip(off, size, at, depth)
 	}
 	return errPlain
 }
@@ -164,7 +164,7 @@ func (p *parser) content(i, depth int) error {
 	if it.data < 512 {
 		return nil
 	}
-	if err := p.region(it.dataOff(), it.data, it.key, depth+1, false); err != nil {
+	if err := p.region(it.dataOff(), it.data, it.label(), depth+1, false); err != nil {
 		return err
 	}
 	if len(p.items) == mark+1 && p.items[mark].kind == plain {
@@ -177,21 +177,21 @@ func (p *parser) content(i, depth int) error {
 
 // add appends an item. Without room for it the container is plain; for plain
 // items that are not inside of one there is always room.
-func (p *parser) add(it item, always bool) error {
+func (p *parser) add(it item, n label, always bool) error {
 	if p.left <= 0 && !always {
 		return errPlain
 	}
 	p.left--
-	p.items = append(p.items, it)
+	p.items = append(p.items, named(it, n))
 	return nil
 }
 
 // gap adds the bytes from off to end, if there are any.
-func (p *parser) gap(off, end int64, key uint64, name string) error {
+func (p *parser) gap(off, end int64, at label, what string) error {
 	if off >= end {
 		return nil
 	}
-	return p.add(item{off: off, data: end - off, key: mix(key, plain, []byte(name))}, false)
+	return p.add(item{off: off, data: end - off}, at.in(plain, []byte(what)), false)
 }
 
 // read returns n bytes at off.
@@ -212,18 +212,28 @@ func unexpected(err error) error {
 	return err
 }
 
-// mix returns the key of the thing of a kind and a name in the container of the
-// given key: FNV-1a. Keys only suggest what to compare with.
-func mix(key uint64, k kind, name []byte) uint64 {
-	var b [9]byte
-	binary.LittleEndian.PutUint64(b[:], key)
-	b[8] = byte(k)
-	h := uint64(14695981039346656037)
+// label stands for the path of a thing: the names of the containers that it is
+// in, and its own. It only suggests what to compare with.
+type label struct{ exact, loose uint64 }
+
+// in returns the name of a thing of a kind in the container n. The loose name is
+// that of its letters, so that it does not depend on versions.
+func (n label) in(k kind, b []byte) label {
+	const prime = 1099511628211 // FNV-1a
+	exact, loose := n.exact^14695981039346656037, n.loose^14695981039346656037
+	exact, loose = (exact*prime^uint64(k))*prime, (loose*prime^uint64(k))*prime
 	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
+		exact = (exact ^ uint64(c)) * prime
+		if c >= 'A' && c != '_' || c == '/' || c == '$' {
+			loose = (loose ^ uint64(c)) * prime
+		}
 	}
-	for _, c := range name {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return h
+	return label{exact, loose}
 }
+
+func named(it item, n label) item {
+	it.key, it.loose = n.exact, n.loose
+	return it
+}
+
+func (it *item) label() label { return label{it.key, it.loose} }

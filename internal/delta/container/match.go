@@ -7,7 +7,7 @@ type matching struct {
 	pieces    []piece // without n and params of packed units
 }
 
-// match finds them: by name, then by content.
+// match finds them: by name, by the letters of the name, then by content.
 func match(next, old *Layout) (*matching, error) {
 	sums, err := next.sums()
 	if err != nil {
@@ -18,8 +18,6 @@ func match(next, old *Layout) (*matching, error) {
 		return nil, err
 	}
 	m := &matching{next: next, old: old, pieces: make([]piece, len(next.items))}
-	// Old items by name, and units by content; each in the order of the file.
-	names := newIndex(old.items)
 	content := make(map[sum]int32, len(old.items))
 	for i := len(old.items) - 1; i >= 0; i-- {
 		if old.items[i].data > 0 {
@@ -28,12 +26,10 @@ func match(next, old *Layout) (*matching, error) {
 	}
 	used := make([]bool, len(old.items))
 	for i := range next.items {
-		it, p := &next.items[i], &m.pieces[i]
-		p.kind, p.link = it.kind, it.link
-		if p.ref = names.take(it); p.ref >= 0 {
-			used[p.ref] = true
-		}
+		m.pieces[i] = piece{kind: next.items[i].kind, link: next.items[i].link, ref: -1}
 	}
+	m.byName(used, func(it *item) uint64 { return it.key })
+	m.byName(used, func(it *item) uint64 { return it.loose })
 	for i := range next.items {
 		it, p := &next.items[i], &m.pieces[i]
 		same := int32(-1)
@@ -57,7 +53,24 @@ func match(next, old *Layout) (*matching, error) {
 			p.source, p.n = fresh, it.data
 		}
 	}
+	m.records()
 	return m, nil
+}
+
+// records gives records of central directories the old ones of the same entry.
+func (m *matching) records() {
+	record := make([]int32, len(m.old.items))
+	for i := range m.old.items {
+		record[i] = -1
+		if it := &m.old.items[i]; it.kind == central {
+			record[it.link] = int32(i)
+		}
+	}
+	for i := range m.pieces {
+		if p := &m.pieces[i]; p.kind == central && m.pieces[p.link].ref >= 0 {
+			p.ref = record[m.pieces[p.link].ref]
+		}
+	}
 }
 
 // copied tells of each old item whether its unit is copied.
@@ -74,32 +87,32 @@ func (m *matching) copied() []bool {
 	return all
 }
 
-// index finds items by key: each once, in the order of the file.
-type index struct {
-	items []item
-	heads map[uint64]int32
-	nexts []int32
-}
-
-func newIndex(items []item) *index {
-	x := &index{items: items, heads: make(map[uint64]int32, len(items)), nexts: make([]int32, len(items))}
-	for i := len(items) - 1; i >= 0; i-- {
-		x.nexts[i] = -1
-		if j, ok := x.heads[items[i].key]; ok {
-			x.nexts[i] = j
+// byName gives pieces without one the first old item of the same key that is not
+// used yet.
+func (m *matching) byName(used []bool, key func(*item) uint64) {
+	heads := make(map[uint64]int32, len(m.old.items))
+	nexts := make([]int32, len(m.old.items))
+	for i := len(nexts) - 1; i >= 0; i-- {
+		if used[i] {
+			continue
 		}
-		x.heads[items[i].key] = int32(i)
+		k := key(&m.old.items[i])
+		nexts[i] = -1
+		if j, ok := heads[k]; ok {
+			nexts[i] = j
+		}
+		heads[k] = int32(i)
 	}
-	return x
-}
-
-// take returns the next item of the key and kind that it has; -1 if there is
-// none.
-func (x *index) take(it *item) int32 {
-	i, ok := x.heads[it.key]
-	if !ok || i < 0 || x.items[i].kind != it.kind {
-		return -1
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		if p.ref >= 0 || p.kind == central {
+			continue
+		}
+		k := key(&m.next.items[i])
+		j, ok := heads[k]
+		if !ok || j < 0 || m.old.items[j].kind != p.kind {
+			continue
+		}
+		p.ref, used[j], heads[k] = j, true, nexts[j]
 	}
-	x.heads[it.key] = x.nexts[i]
-	return i
 }

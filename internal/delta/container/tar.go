@@ -51,7 +51,7 @@ func tarSize(b []byte) (int64, bool) {
 
 // tar parses a tar archive: headers as long as they are valid, then the rest.
 // Extended headers (pax, GNU) are members like others.
-func (p *parser) tar(off, size int64, key uint64, depth int) error {
+func (p *parser) tar(off, size int64, in label, depth int) error {
 	at, last := off, off+size
 	for last-at >= tarBlock {
 		b, err := p.read(at, tarBlock)
@@ -63,9 +63,10 @@ func (p *parser) tar(off, size int64, key uint64, depth int) error {
 			break
 		}
 		// What an extended header belongs to has the next name.
-		it := item{off: at, head: tarBlock, data: n, kind: member, key: mix(key, member, slices.Concat(b[:100], b[345:500], b[156:157]))}
+		it := item{off: at, head: tarBlock, data: n, kind: member}
+		mine := in.in(member, slices.Concat(b[:100], b[345:500], b[156:157]))
 		at += tarBlock
-		if err := p.add(it, false); err != nil {
+		if err := p.add(it, mine, false); err != nil {
 			return err
 		}
 		if err := p.content(len(p.items)-1, depth); err != nil {
@@ -83,7 +84,7 @@ func (p *parser) tar(off, size int64, key uint64, depth int) error {
 		if pad != -n&(tarBlock-1) || slices.ContainsFunc(zeros, func(c byte) bool { return c != 0 }) {
 			break
 		}
-		if err := p.add(item{off: at, head: uint32(pad), kind: padding, key: mix(it.key, padding, nil)}, false); err != nil {
+		if err := p.add(item{off: at, head: uint32(pad), kind: padding}, mine.in(padding, nil), false); err != nil {
 			return err
 		}
 		at += pad
@@ -91,5 +92,5 @@ func (p *parser) tar(off, size int64, key uint64, depth int) error {
 	if at == off {
 		return errPlain
 	}
-	return p.gap(at, last, key, "rest")
+	return p.gap(at, last, in, "rest")
 }

@@ -29,7 +29,7 @@ type zipEntry struct {
 // zip parses a zip archive (APPNOTE.TXT 6.3.10) that ends at off+size. Whatever
 // lies between the things that the directory names is plain: stubs before the
 // archive, signing blocks, alignment.
-func (p *parser) zip(off, size int64, key uint64, depth int) error {
+func (p *parser) zip(off, size int64, in label, depth int) error {
 	e, err := p.zipEnd(off, size)
 	if err != nil {
 		return err
@@ -60,10 +60,10 @@ func (p *parser) zip(off, size int64, key uint64, depth int) error {
 		}
 		return 0
 	})
-	if err := p.gap(off, e.base, key, "stub"); err != nil {
+	if err := p.gap(off, e.base, in, "stub"); err != nil {
 		return err
 	}
-	if err := p.add(item{off: e.base, kind: open, key: mix(key, open, nil)}, false); err != nil {
+	if err := p.add(item{off: e.base, kind: open}, in.in(open, nil), false); err != nil {
 		return err
 	}
 	at := e.base
@@ -73,16 +73,16 @@ func (p *parser) zip(off, size int64, key uint64, depth int) error {
 			next = entries[order[i+1]].off
 		}
 		ent := &entries[k]
-		if err := p.gap(at, ent.off, key, "before"); err != nil { // only of the first
+		if err := p.gap(at, ent.off, in, "before"); err != nil { // only of the first
 			return err
 		}
 		name := dir[ent.record+centralLen:][:ent.name]
-		if err := p.zipLocal(ent, name, next, key, depth); err != nil {
+		if err := p.zipLocal(ent, name, next, in, depth); err != nil {
 			return err
 		}
 		at = next
 	}
-	if err := p.gap(at, e.dirOff, key, "before"); err != nil {
+	if err := p.gap(at, e.dirOff, in, "before"); err != nil {
 		return err
 	}
 	for i := range entries {
@@ -92,15 +92,14 @@ func (p *parser) zip(off, size int64, key uint64, depth int) error {
 			last = entries[i+1].record
 		}
 		c := item{off: e.dirOff + int64(ent.record), head: uint32(last - ent.record), kind: central, link: ent.item}
-		c.key = mix(p.items[ent.item].key, central, nil)
-		if err := p.add(c, false); err != nil {
+		if err := p.add(c, p.items[ent.item].label().in(central, nil), false); err != nil {
 			return err
 		}
 	}
-	if err := p.gap(e.dirOff+e.dirSize, e.off, key, "signature"); err != nil {
+	if err := p.gap(e.dirOff+e.dirSize, e.off, in, "signature"); err != nil {
 		return err
 	}
-	return p.add(item{off: e.off, head: uint32(off + size - e.off), kind: end, key: mix(key, end, nil)}, false)
+	return p.add(item{off: e.off, head: uint32(off + size - e.off), kind: end}, in.in(end, nil), false)
 }
 
 // zipEnd is the end of a zip archive.
@@ -207,7 +206,7 @@ func zip64(e *zipEntry, extra []byte) {
 
 // zipLocal adds an entry, which ends at next: its header, its content, its
 // descriptor.
-func (p *parser) zipLocal(e *zipEntry, name []byte, next int64, key uint64, depth int) error {
+func (p *parser) zipLocal(e *zipEntry, name []byte, next int64, in label, depth int) error {
 	h, err := p.read(e.off, localLen)
 	if err != nil {
 		return err
@@ -220,13 +219,14 @@ func (p *parser) zipLocal(e *zipEntry, name []byte, next int64, key uint64, dept
 	if last > next {
 		return errPlain // entries that overlap
 	}
-	it := item{off: e.off, head: uint32(head), data: e.csize, kind: local, key: mix(key, local, name)}
+	it := item{off: e.off, head: uint32(head), data: e.csize, kind: local}
+	at := in.in(local, name)
 	e.item = int32(len(p.items))
 	encrypted := e.flags&1 != 0
 	if e.method == 8 && !encrypted {
 		it.deflated, it.size = true, e.size
 	}
-	if err := p.add(it, false); err != nil {
+	if err := p.add(it, at, false); err != nil {
 		return err
 	}
 	if e.method == 0 && !encrypted {
@@ -240,13 +240,13 @@ func (p *parser) zipLocal(e *zipEntry, name []byte, next int64, key uint64, dept
 			return err
 		}
 		if n > 0 {
-			if err := p.add(item{off: last, head: uint32(n), kind: trailer, key: mix(it.key, trailer, nil)}, false); err != nil {
+			if err := p.add(item{off: last, head: uint32(n), kind: trailer}, at.in(trailer, nil), false); err != nil {
 				return err
 			}
 			last += int64(n)
 		}
 	}
-	return p.gap(last, next, it.key, "after")
+	return p.gap(last, next, at, "after")
 }
 
 // descriptor returns the length of the data descriptor at off: 0 if there is

@@ -10,9 +10,9 @@ import (
 func (z *Writer) insert(pos int) int {
 	w := binary.LittleEndian.Uint32(z.window[pos&(2*windowSize-1):])
 	h := (w&255<<(2*z.shift) ^ w>>8&255<<z.shift ^ w>>16&255) & z.mask
-	e := z.head[uint16(h)]
+	e := uint16(z.head[uint16(h)])
 	z.prev[pos&(windowSize-1)] = e
-	z.head[uint16(h)] = uint16(pos)
+	z.head[uint16(h)] = uint32(pos)
 	return int(e)
 }
 
@@ -27,8 +27,8 @@ func (z *Writer) insertRange(from, to int) {
 	for i, c := range win[2:] {
 		h = (h<<shift ^ uint32(c)) & mask
 		pos := from + i
-		z.prev[pos&(windowSize-1)] = z.head[uint16(h)]
-		z.head[uint16(h)] = uint16(pos)
+		z.prev[pos&(windowSize-1)] = uint16(z.head[uint16(h)])
+		z.head[uint16(h)] = uint32(pos)
 	}
 }
 
@@ -83,54 +83,6 @@ func matching(a, b []byte) int {
 		}
 	}
 	return maxMatch
-}
-
-// slow is deflate_slow, of levels 4 to 9: a match is used unless there is a
-// longer one a byte further.
-func (z *Writer) slow(stop int) {
-	for z.start < stop {
-		cur := 0
-		if z.lookahead >= minMatch {
-			cur = z.insert(z.start)
-		}
-		prevLen, prevStart := z.matchLen, z.matchStart
-		z.matchLen = minMatch - 1
-		if cur != 0 && prevLen < z.cfg.lazy && z.start-cur <= maxDistance {
-			z.matchLen = z.longest(cur, prevLen)
-			if z.matchLen <= 5 && (z.p.Strategy == Filtered || z.matchLen == minMatch && z.start-z.matchStart > tooFar) {
-				z.matchLen = minMatch - 1
-			}
-		}
-		switch {
-		case prevLen >= minMatch && z.matchLen <= prevLen:
-			last := z.start + z.lookahead - minMatch // that can be inserted
-			z.syms = append(z.syms, uint32(z.start-1-prevStart)<<16|uint32(prevLen-minMatch))
-			next := z.start + prevLen - 1
-			z.insertRange(z.start+1, min(next, last+1))
-			z.lookahead -= prevLen - 1
-			z.start = next
-			z.matchLen, z.pending = minMatch-1, false
-			if len(z.syms) == z.symMax {
-				z.flushBlock(false)
-				if z.err != nil {
-					return
-				}
-			}
-			continue
-		case z.pending:
-			z.syms = append(z.syms, uint32(z.window[z.start-1]))
-			if len(z.syms) == z.symMax {
-				z.flushBlock(false)
-				if z.err != nil {
-					return
-				}
-			}
-		default:
-			z.pending = true
-		}
-		z.start++
-		z.lookahead--
-	}
 }
 
 // fast is deflate_fast, of levels 1 to 3: the first match is used.

@@ -10,11 +10,12 @@ const (
 	windowSize   = 32 << 10
 	minLookahead = maxMatch + minMatch + 1
 	maxDistance  = windowSize - minLookahead
+	bits4        = 15
 	tooFar       = 4096 // matches of 3 bytes are not worth a longer distance
 )
 
 // Writer deflates what is written to it exactly as zlib does when it is given
-// everything before it is told to finish. It uses about 500 KiB of memory.
+// everything before it is told to finish. It uses about 800 KiB of memory.
 type Writer struct {
 	w   io.Writer
 	err error
@@ -44,8 +45,14 @@ type Writer struct {
 	flushed bool // some of out has been written
 
 	window [2*windowSize + maxMatch + 16]byte
-	prev   [windowSize]uint16
-	head   [1 << 16]uint16
+	// By hash of three bytes: the last place, and above it the number of places
+	// so far. By place: the one before on its chain.
+	head [1 << 16]uint32
+	prev [windowSize]uint16
+	// The same by hash of four. By place: the one before, and above it the
+	// number of the place on the chain of three.
+	head4 [1 << bits4]uint16
+	node4 [windowSize]uint32
 }
 
 // NewWriter returns a Writer for settings of zlib.
@@ -75,6 +82,9 @@ func (z *Writer) Reset(w io.Writer, p Params) {
 	z.syms = z.syms[:0]
 	z.bitBuf, z.bitLen, z.out, z.flushed = 0, 0, z.out[:0], false
 	clear(z.head[:z.mask+1])
+	if p.Level >= 4 {
+		clear(z.head4[:])
+	}
 }
 
 // Write deflates p. It returns the error of the writer below.
@@ -163,13 +173,26 @@ func (z *Writer) slide() {
 	z.matchStart -= windowSize
 	z.start -= windowSize
 	z.blockStart -= windowSize
-	slideTable(z.head[:z.mask+1])
-	slideTable(z.prev[:])
+	slideNodes(z.head[:z.mask+1])
+	slidePlaces(z.prev[:])
+	if z.p.Level >= 4 {
+		slidePlaces(z.head4[:])
+		slideNodes(z.node4[:])
+	}
 }
 
-func slideTable(t []uint16) {
+// slidePlaces moves places down: those below windowSize become 0.
+func slidePlaces(t []uint16) {
 	for i, v := range t {
-		t[i] = v & uint16(int16(v)>>15) & (windowSize - 1) // 0 below windowSize, else less by it
+		t[i] = v & uint16(int16(v)>>15) & (windowSize - 1)
+	}
+}
+
+// slideNodes does so with places that have a number above them.
+func slideNodes(t []uint32) {
+	for i, v := range t {
+		high := v & windowSize
+		t[i] = v & (0xffff0000 | (high - high>>15))
 	}
 }
 

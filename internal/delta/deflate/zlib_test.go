@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/ropeway/ropeway/internal/digest"
 )
 
 // reference deflates with the C zlib, by a Python process.
@@ -197,6 +199,58 @@ func TestLikeZlibOnFiles(t *testing.T) {
 		for level := uint8(1); level <= 9; level++ {
 			p := Params{Level: level, MemLevel: 8 + uint8(i)%2}
 			check(t, ref, p, data, fmt.Sprint("file ", i))
+		}
+	}
+}
+
+// golden are BLAKE3 digests of what the C zlib 1.2.13 makes of goldenInput.
+var golden = map[Params]string{
+	{Level: 1, MemLevel: 8, Strategy: 0}: "9ce862b83ac843c9",
+	{Level: 1, MemLevel: 9, Strategy: 0}: "8d7f464aaccde492",
+	{Level: 2, MemLevel: 8, Strategy: 0}: "b85e002874243998",
+	{Level: 2, MemLevel: 9, Strategy: 0}: "fac0db17343d8da9",
+	{Level: 3, MemLevel: 8, Strategy: 0}: "ea0a6eeffadf3459",
+	{Level: 3, MemLevel: 9, Strategy: 0}: "1af98892467eab52",
+	{Level: 4, MemLevel: 8, Strategy: 0}: "666275b38ab13200",
+	{Level: 4, MemLevel: 9, Strategy: 0}: "b15394f368e2090f",
+	{Level: 5, MemLevel: 8, Strategy: 0}: "1580f1e1e26dc73a",
+	{Level: 5, MemLevel: 9, Strategy: 0}: "f6face7f73c6eddb",
+	{Level: 6, MemLevel: 8, Strategy: 0}: "c4729b89387f9879",
+	{Level: 6, MemLevel: 8, Strategy: 1}: "246e9c851c937d5e",
+	{Level: 6, MemLevel: 8, Strategy: 2}: "2f6320cf7c40084b",
+	{Level: 6, MemLevel: 8, Strategy: 3}: "9b1d0b77375a04ce",
+	{Level: 6, MemLevel: 8, Strategy: 4}: "1bb6ecbee7c5a539",
+	{Level: 6, MemLevel: 9, Strategy: 0}: "5248e35eee46206d",
+	{Level: 6, MemLevel: 9, Strategy: 1}: "b8d7d3ca7741b7a5",
+	{Level: 6, MemLevel: 9, Strategy: 2}: "85aa2c9f9859cc73",
+	{Level: 6, MemLevel: 9, Strategy: 3}: "07a8f1b0d5e04004",
+	{Level: 6, MemLevel: 9, Strategy: 4}: "10c92fb2f016f2e9",
+	{Level: 7, MemLevel: 8, Strategy: 0}: "cce7a32692af1f9c",
+	{Level: 7, MemLevel: 9, Strategy: 0}: "091618f329f80099",
+	{Level: 8, MemLevel: 8, Strategy: 0}: "a2078f3f3d3188a6",
+	{Level: 8, MemLevel: 9, Strategy: 0}: "b190872122350a2a",
+	{Level: 9, MemLevel: 8, Strategy: 0}: "f9ee969fd700eaab",
+	{Level: 9, MemLevel: 9, Strategy: 0}: "3e0f43f32372a5f0",
+}
+
+// goldenInput is a text of words in an order that arithmetic gives, with noise.
+func goldenInput() []byte {
+	var b []byte
+	for x := uint32(1); len(b) < 150_000; {
+		x = x*1664525 + 1013904223
+		if x>>28 == 0 {
+			b = append(b, byte(x>>8), byte(x>>16), byte(x>>24))
+		}
+		b = append(b, "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"[x>>20%56:][:3+x>>13%9]...)
+	}
+	return b
+}
+
+// TestGolden needs no zlib.
+func TestGolden(t *testing.T) {
+	for p, want := range golden {
+		if got := digest.Sum(deflated(t, p, goldenInput())).String()[:16]; got != want {
+			t.Errorf("%v: %s, zlib %s", p, got, want)
 		}
 	}
 }
