@@ -7,7 +7,7 @@
 #
 # Bytes of ropeway are those of the patch file, times included; rsync's are what it sent and received, from --stats,
 # on a copy of the old tree. Directories are tar archives for tools that take files. What takes longer than 120 s is
-# cut off: "-". Times are CPU seconds of making.
+# cut off (LIMIT sets another limit): "-". Times are CPU seconds of making.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 check=
@@ -18,7 +18,7 @@ shift 2
 [ $# -gt 0 ] || set -- */
 tmp=$(mktemp -d "$PWD/.table.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
-readonly limit=120
+readonly limit=${LIMIT:-120}
 failed=0
 
 bytes() { # of rsync's --stats, both ways
