@@ -93,7 +93,9 @@ func TestManualNamesEverything(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
-		{"lab", "incident", "--help"}, {"lab", "bench", "--help"}, {"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
+		{"diff", "--help"}, {"patch", "--help"}, {"patch", "make", "--help"}, {"patch", "apply", "--help"},
+		{"lab", "incident", "--help"}, {"lab", "bench", "--help"},
+		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {
 			t.Errorf("%v: exit %d %s", args, r.code, r.stderr)
@@ -115,6 +117,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
 		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{}, "scene": jsonScene{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
+		"content": jsonContent{}, "difference": jsonDifference{}, "applied": jsonApplied{},
 	} {
 		_, section, found := strings.Cut(doc, "\n## "+kind+"\n")
 		if !found {

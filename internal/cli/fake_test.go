@@ -31,6 +31,8 @@ type engine struct {
 	serve func(context.Context, ServeOptions, ServeHooks) error
 	list  func(context.Context, ListOptions, func(ListEntry) error) error
 	demo  func(context.Context, DemoOptions, event.Func) error
+	make  func(context.Context, PatchOptions, event.Func) (*Difference, error)
+	apply func(context.Context, ApplyOptions, event.Func) (*Applied, error)
 
 	labRun   func(context.Context, LabOptions, LabHooks) (LabEnd, error)
 	labSet   func(context.Context, int, lab.Change) (lab.Status, error)
@@ -38,6 +40,20 @@ type engine struct {
 
 	labIncident func(context.Context, trial.IncidentOptions, Again) (bool, int, error)
 	labBench    func(context.Context, trial.BenchOptions, Again) (*report.Bench, bool, int, error)
+}
+
+func (e engine) MakePatch(ctx context.Context, o PatchOptions, f event.Func) (*Difference, error) {
+	if e.make == nil {
+		return nil, nil
+	}
+	return e.make(ctx, o, f)
+}
+
+func (e engine) ApplyPatch(ctx context.Context, o ApplyOptions, f event.Func) (*Applied, error) {
+	if e.apply == nil {
+		return nil, nil
+	}
+	return e.apply(ctx, o, f)
 }
 
 func (e engine) Sync(ctx context.Context, o SyncOptions, f event.Func) error {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/json"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -178,4 +179,39 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s is read as %s", b, again)
 		}
 	})
+}
+
+// TestDocumented holds docs/links.md against the code.
+func TestDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/links.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, p := range Profiles() {
+		if row := "| `" + p.Name + "` | " + p.About + " |"; !strings.Contains(text, row) {
+			t.Errorf("missing: %s", row)
+		}
+	}
+	for _, name := range Settings() {
+		if !strings.Contains(text, "| `"+name+"` |") {
+			t.Errorf("missing: %s", name)
+		}
+	}
+	for _, name := range actions[1:] {
+		if !strings.Contains(text, "| `"+name) {
+			t.Errorf("missing: %s", name)
+		}
+	}
+	_, section, _ := strings.Cut(text, "## Events")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
+		if e, err := ParseEvent(m[1]); err != nil || e.String() != strings.Replace(m[1], "both,", "", 1) {
+			t.Errorf("%s: printed as %s, %v", m[1], e, err)
+		}
+	}
+	_, file, _ := strings.Cut(text, "```toml\n")
+	file, _, _ = strings.Cut(file, "```")
+	if p, err := Parse([]byte(file)); err != nil || p.BA.Rate != 20e6 {
+		t.Errorf("%+v, %v", p, err)
+	}
 }

@@ -221,6 +221,10 @@ func FuzzOffer(f *testing.F) {
 		f.Add(b, uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
+		if _, _, payload, ok := ParseUDP(b); ok && len(payload) > len(b) {
+			t.Error("payload out of nothing")
+		}
+		ParseTooBig(b)
 		r := rand.New(rand.NewPCG(seed, 0))
 		params := everything
 		params.Loss, params.Burst, params.MTU, params.UDPRate = 0, 0, 100, mbit
@@ -240,4 +244,33 @@ func FuzzOffer(f *testing.F) {
 			})
 		}
 	})
+}
+
+func TestUDPPackets(t *testing.T) {
+	for _, c := range []struct{ a, b netip.AddrPort }{{hostA, hostB}, {hostA6, hostB6}} {
+		pkt := AppendUDP([]byte("xyz"), c.a, c.b, []byte("hello"))[3:]
+		from, to, payload, ok := ParseUDP(pkt)
+		if !ok || from != c.a || to != c.b || string(payload) != "hello" || !sound(pkt) {
+			t.Errorf("%s %s %q %t", from, to, payload, ok)
+		}
+		for i := range pkt {
+			bad := bytes.Clone(pkt)
+			bad[i] ^= 4
+			if f, to, _, ok := ParseUDP(bad); ok && f == from && to == c.b && !(from.Addr().Is6() && (i < 4 || i == 7)) { // IPv6 has no sum over these
+				t.Errorf("byte %d is wrong, and nobody sees it", i)
+			}
+		}
+		p := one(Params{MTU: 500}, 1)
+		p.Offer(0, AB, AppendUDP(nil, c.a, c.b, make([]byte, 600)))
+		all := drain(p, 0)
+		if len(all) != 1 {
+			t.Fatalf("%d answers", len(all))
+		}
+		if from, mtu, ok := ParseTooBig(all[0].buf); !ok || from != c.a || mtu != 500 {
+			t.Errorf("%s %d %t", from, mtu, ok)
+		}
+		for i := range all[0].buf {
+			ParseTooBig(all[0].buf[:i])
+		}
+	}
 }

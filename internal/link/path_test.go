@@ -71,14 +71,14 @@ func TestDelayIsExact(t *testing.T) {
 func TestRandomLoss(t *testing.T) {
 	for _, loss := range []float64{.001, .01, .1} {
 		p := one(Params{Loss: loss}, 7)
-		n := 500_000
+		n := 300_000
 		got := float64(n-len(flood(p, n, 100, time.Microsecond))) / float64(n)
 		within(t, "loss", got, loss, 4*math.Sqrt(loss/float64(n)))
 	}
 }
 
 func TestBurstLoss(t *testing.T) {
-	const n = 1_000_000
+	const n = 300_000
 	for _, c := range []struct{ loss, length float64 }{{.08, 4}, {.01, 10}, {.3, 1.5}} {
 		p := one(Params{Burst: c.loss, BurstLen: c.length}, 3)
 		lost, bursts, last := 0, 0, -1

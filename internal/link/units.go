@@ -121,8 +121,11 @@ func formatShare(x float64) string {
 	return strconv.FormatFloat(x, 'f', -1, 64)
 }
 
-// formatTime prints a duration without the zeros that its String has.
+// formatTime prints a duration as people write it: 70s, 5m, 1h.
 func formatTime(d time.Duration) string {
+	if d < 10*time.Minute && d%time.Second == 0 && d%time.Minute != 0 {
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	}
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
