@@ -54,7 +54,7 @@ type htmlRow struct {
 
 func (b *Bench) view() view {
 	v := view{Bench: b, Sweeps: b.sweeps(), Timelines: b.timelines(), Noise: b.NoiseText(), Headline: b.headline()}
-	_, worst := b.Noise()
+	_, worst := b.Noise(false)
 	v.Noisy = worst > .01
 	for _, g := range b.grids() {
 		h := &htmlGrid{Title: g.Title, About: g.About, Cols: g.Cols}

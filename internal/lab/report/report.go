@@ -215,10 +215,14 @@ func (b *Bench) Find(key string) *Cell {
 }
 
 // Noise is the share of packets that were forwarded late, because the machine
-// was busy, and the worst share of one cell. Above 1 % figures of fast links are doubtful.
-func (b *Bench) Noise() (all, worst float64) {
+// was busy, and the worst share of one cell, of the cells with or without events.
+// Above 1 % speeds on fast links are doubtful.
+func (b *Bench) Noise(events bool) (all, worst float64) {
 	var late, packets int64
 	for _, c := range b.Cells {
+		if (c.Set == Events || c.Set == Timeline) != events {
+			continue
+		}
 		for _, r := range c.Runs {
 			late, packets = late+r.Late, packets+r.Packets
 			if r.Packets > 1000 {
