@@ -49,6 +49,7 @@ type htmlGrid struct {
 
 type htmlRow struct {
 	Name  string
+	About string
 	Cells []*Cell
 }
 
@@ -64,7 +65,7 @@ func (b *Bench) view() view {
 			for _, col := range g.Cols {
 				c := g.at(row, col)
 				if c != nil {
-					set = c.Set
+					set, r.About = c.Set, c.About
 				}
 				r.Cells = append(r.Cells, c)
 			}

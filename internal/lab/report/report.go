@@ -79,7 +79,8 @@ type Cell struct {
 	Bytes   int64   `json:"bytes"`   // of the payload
 	Limit   float64 `json:"limit"`   // bit/s: rate × (1 − loss) × 1448/1500
 	Event   string  `json:"event,omitempty"`
-	Bound   float64 `json:"bound"` // seconds after which a run is stopped
+	About   string  `json:"about,omitempty"` // the event in words
+	Bound   float64 `json:"bound"`           // seconds after which a run is stopped
 	Why     string  `json:"why,omitempty"`
 	Runs    []Run   `json:"runs"`
 }
