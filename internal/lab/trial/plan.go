@@ -23,19 +23,19 @@ type cell struct {
 }
 
 // guess is how long all rounds of the cell will take, at a guess.
-func (c *cell) guess() time.Duration {
+func (x *cell) guess() time.Duration {
 	full := 1.5 // seconds, to begin and to verify
-	if c.Limit > 0 {
-		full += 8 * float64(c.Bytes) / c.Limit
+	if x.Limit > 0 {
+		full += 8 * float64(x.Bytes) / x.Limit
 	}
-	once := min(c.bound.Seconds(), full*1.2)
+	once := min(x.bound.Seconds(), full*1.2)
 	switch {
-	case c.event != nil:
-		once = min(c.bound.Seconds(), full+c.event.For.Seconds()+20)
-	case c.CC == "cubic" && c.Loss > 0 && c.Tool != report.Ropeway:
-		return c.bound // it will be stopped, and then not repeated
+	case x.event != nil:
+		once = min(x.bound.Seconds(), full+x.event.For.Seconds()+20)
+	case x.CC == "cubic" && x.Loss > 0 && x.Tool != report.Ropeway:
+		return x.bound // it will be stopped, and then not repeated
 	}
-	return time.Duration(once * float64(c.rounds) * float64(time.Second))
+	return time.Duration(once * float64(x.rounds) * float64(time.Second))
 }
 
 // The link of the sweep and of the events, and the events of the matrix.
