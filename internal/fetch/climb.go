@@ -8,9 +8,8 @@ import (
 const (
 	lanesNear  = 4  // within a building: the link is short, and TLS costs
 	lanesStart = 8  // everywhere else
-	lanesLossy = 16 // packets are lost
-	lanesFar   = 24 // many are, and the round trip is long
-	lanesFarer = 32 // very many are
+	lanesLossy = 16 // many packets are lost, or the round trip is long
+	lanesFar   = 24 // both
 	lanesBBR   = 16 // a sender that stands loss needs no more in general,
 	lanesMany  = 32 // but under a heavy loss, small buffers, or when it is not known
 	lanesNice  = 2  // of a job that gives way
@@ -19,8 +18,7 @@ const (
 	wideRTT = 15 * time.Millisecond
 	farRTT  = 80 * time.Millisecond
 
-	lossSome  = .015
-	lossMuch  = .045
+	lossSome  = .06
 	lossHeavy = .09
 )
 
@@ -31,8 +29,7 @@ const (
 	keepGain  = 1.05            // a step up is kept if it brings so much
 	fastGain  = 1.3             // and the next is as large if it brought so much
 	restAfter = 30 * time.Second
-	fullRTT   = 2.0 // the link is full when its round trip has grown so much and a step brought nothing
-	dropped   = .7  // goodput below this share of that time's means another link
+	fullRTT   = 1.3 // the link is full when its round trip has grown so much
 	heldShare = .1  // buffers hold the sender for more than this share
 	raiseMin  = 500 * time.Millisecond
 	arriveMax = 5 * time.Second // lanes that take longer to come are not waited for
@@ -69,7 +66,6 @@ type climber struct {
 	old   int  // lanes before the trial
 	base  float64
 	rest  time.Duration // no trial before
-	full  float64       // goodput at which the link was found full
 
 	granted int // at this time, by the server and by the other jobs; 0: not known
 	ceiling int // after an overload of the server; 0: none
@@ -121,7 +117,7 @@ func (c *climber) look(v view) {
 	if c.changed == 0 && v.path.RTT > 0 && v.path.RTT < nearRTT {
 		c.n = min(c.n, lanesNear)
 	}
-	if n := min(floor(v.path), most); c.n < n {
+	if n := min(floor(v.path), most); c.n < n && (c.changed == 0 || !v.path.queued(fullRTT)) {
 		c.leap(v, n)
 	}
 	most = min(most, limit(v.path)) // of what is tried: what has proved good stays
@@ -149,7 +145,7 @@ func (c *climber) look(v view) {
 // limit returns the most lanes that are worth a trial on a path.
 func limit(p PathInfo) int {
 	switch {
-	case p.bbr() && p.confined() <= heldShare && (p.RTT < farRTT || p.Loss < lossMuch):
+	case p.bbr() && p.confined() <= heldShare && (p.RTT < farRTT || p.Loss < lossSome):
 		return lanesBBR
 	case p.bbr(), p.Control == "":
 		return lanesMany
@@ -158,22 +154,21 @@ func limit(p PathInfo) int {
 }
 
 // floor returns how many lanes a path needs before anything was tried. More
-// lanes ride out losses better while windows are small: in the beginning, and
-// at the end.
+// lanes are sooner at speed, and ride out losses better while windows are
+// small. It counts while the link is not full: a full one loses packets because
+// of the lanes.
 func floor(p PathInfo) int {
 	some := lossSome
 	if p.Control != "" && !p.bbr() {
 		some = lossFelt
 	}
 	switch {
-	case p.RTT < wideRTT || !p.Measured || p.Loss < some:
-		return 0
-	case p.RTT >= farRTT && p.Loss >= lossHeavy:
-		return lanesFarer
-	case p.RTT >= farRTT && p.Loss >= lossMuch:
+	case p.MinRTT >= farRTT && p.Measured && p.Loss >= lossHeavy && !p.queued(fullRTT):
 		return lanesFar
+	case p.MinRTT >= farRTT, p.RTT >= wideRTT && p.Measured && p.Loss >= some:
+		return lanesLossy
 	}
-	return lanesLossy
+	return 0
 }
 
 // judge decides what follows from the goodput of a window.
@@ -186,21 +181,12 @@ func (c *climber) judge(v view, rate float64, most int) {
 		if gain < keepGain {
 			c.set(v, c.old)
 			c.rest = v.now + restAfter
-			if v.path.queued(fullRTT) {
-				c.full = c.base
-			}
 			return
 		}
 	}
-	if c.full > 0 {
-		if rate >= dropped*c.full {
-			return
-		}
-		c.full = 0 // and the next window will show what there is now
-		return
-	}
-	if c.n >= most || v.now < c.rest {
-		c.fast = c.fast && c.n < most
+	// A full link has nothing to give: more lanes make its queue overflow.
+	if c.n >= most || v.now < c.rest || v.path.queued(fullRTT) {
+		c.fast = c.fast && c.n < most && !v.path.queued(fullRTT)
 		return
 	}
 	// What stands loss has no order of magnitude to find.

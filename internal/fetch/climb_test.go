@@ -48,11 +48,15 @@ func TestClimb(t *testing.T) {
 	}{
 		"clean, bbr": {hill{12e6, 12e6, bbr, 0, 0, 0}, []time.Duration{s / 2, 20 * s, 33 * s}, []int{8, 8, 8}},
 		"5 %, bbr": {hill{1e6, 12e6, with(bbr, func(p *PathInfo) { p.Loss = .05 }), 0, 0, 0},
+			[]time.Duration{s / 2, 20 * s}, []int{8, 12}},
+		"10 %, bbr": {hill{1e6, 12e6, with(bbr, func(p *PathInfo) { p.Loss = .1 }), 0, 0, 0},
 			[]time.Duration{s / 2, 60 * s}, []int{16, 16}},
+		"10 %, bbr, full": {hill{2e6, 12e6, with(bbr, func(p *PathInfo) { p.Loss = .0 }), 40 * ms, 0, 0},
+			[]time.Duration{s / 2, 60 * s}, []int{8, 8}},
 		"5 %, bbr, 100 ms": {hill{1e6, 12e6, with(bbr, func(p *PathInfo) { p.RTT, p.Loss = 100*ms, .05 }), 0, 0, 0},
-			[]time.Duration{s / 2}, []int{24}},
-		"15 %, bbr, 100 ms": {hill{1e6, 12e6, with(bbr, func(p *PathInfo) { p.RTT, p.Loss = 100*ms, .15 }), 0, 0, 0},
-			[]time.Duration{s / 2, 60 * s}, []int{32, 32}},
+			[]time.Duration{s / 2}, []int{16}},
+		"15 %, bbr, 100 ms": {hill{.4e6, 12e6, with(bbr, func(p *PathInfo) { p.RTT, p.Loss = 100*ms, .15 }), 0, 0, 0},
+			[]time.Duration{s / 2, 20 * s}, []int{24, 32}},
 		"1 %, cubic": {hill{.7e6, 12e6, with(bbr, func(p *PathInfo) { p.Control, p.Loss = "cubic", .01 }), 0, 0, 0},
 			[]time.Duration{s / 2, 2 * s, 20 * s}, []int{16, 32, 32}},
 		"5 %, cubic": {hill{.14e6, 12e6, with(bbr, func(p *PathInfo) { p.Control, p.Loss = "cubic", .05 }), 0, 0, 0},
@@ -60,9 +64,9 @@ func TestClimb(t *testing.T) {
 		"nothing known, one lane fills it":  {hill{12e6, 12e6, PathInfo{}, 0, 0, 0}, []time.Duration{s / 2, 10 * s, 30 * s}, []int{8, 8, 8}},
 		"nothing known, each lane is small": {hill{.1e6, 12e6, PathInfo{}, 0, 0, 0}, []time.Duration{10 * s}, []int{32}},
 		"small buffers": {hill{.3e6, 12e6, with(bbr, func(p *PathInfo) { p.RTT, p.Window = 200*ms, .5 }), 0, 0, 0},
-			[]time.Duration{s, 5 * s}, []int{12, 32}},
+			[]time.Duration{s, 5 * s}, []int{24, 32}},
 		"small send buffers": {hill{.3e6, 12e6, with(bbr, func(p *PathInfo) { p.RTT, p.Buffer = 200*ms, .2 }), 0, 0, 0},
-			[]time.Duration{s, 5 * s}, []int{12, 32}},
+			[]time.Duration{s, 5 * s}, []int{24, 32}},
 		"next door": {hill{100e6, 100e6, PathInfo{RTT: ms, Control: "bbr"}, 0, 0, 0}, []time.Duration{s, 10 * s}, []int{4, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,12 +97,12 @@ func TestClimbRests(t *testing.T) {
 		if want := 5 * 60 / 33; queue == 0 && (trials > want+1 || trials < want-2) {
 			t.Errorf("%d trials in five minutes, not about %d", trials, want)
 		}
-		if queue > 0 && trials > 1 { // the round trip doubles, goodput does not grow
+		if queue > 0 && trials > 0 { // the round trip has grown
 			t.Errorf("%d trials on a link that is full", trials)
 		}
-		if c.full > 0 { // another path, with room
+		if queue > 0 { // another path, with room
 			h.lane, h.link, h.queue = .5e6, 24e6, 0
-			if n := h.climb(c, 300*time.Second, 320*time.Second)[0]; n <= lanesStart {
+			if n := h.climb(c, 300*time.Second, 350*time.Second)[0]; n <= lanesStart {
 				t.Errorf("%d lanes after the path has changed", n)
 			}
 		}

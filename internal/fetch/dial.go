@@ -17,6 +17,8 @@ const (
 	jitterBase   = 100 * time.Millisecond
 	jitterMax    = 5 * time.Second
 	darkInterval = time.Second
+	raceAfter    = 250 * time.Millisecond // RFC 8305
+	maxRaced     = 2                      // besides as many as are missing
 	// laterLanes is how much more work a lane must have, when there are more
 	// than a few, to be worth its handshake.
 	laterLanes = 4
@@ -29,6 +31,7 @@ type dialState struct {
 	answered bool
 	since    time.Duration // since when a lane is wanted
 	began    time.Time     // the last attempt
+	raced    int           // attempts beside others since one came to something
 	dark     time.Time     // next attempt of a blackout
 	bucket   bucket
 }
@@ -63,14 +66,17 @@ func (p *Pool) dialMore(now time.Duration) {
 	if p.narrow {
 		target = 1
 	}
-	for n := min(target-len(p.lanes), maxDialing) - p.dial.running; n > 0; n-- {
+	missing := min(target-len(p.lanes), maxDialing)
+	for n := missing - p.dial.running; n > 0; n-- {
 		s := p.choose(at)
 		if s == nil || !p.dial.bucket.take(at) {
 			return
 		}
 		p.dialOne(s)
 	}
-	if len(p.lanes) == 0 && p.dial.running > 0 && at.Sub(p.dial.began) >= mirrorAfter {
+	// Where packets are lost, one that opens a connection costs a second. A
+	// connection that takes long is raced by another.
+	if missing > 0 && p.dial.running < 2*missing+maxRaced && at.Sub(p.dial.began) >= max(raceAfter, 4*p.rtt)<<p.dial.raced {
 		p.race(at)
 	}
 }
@@ -116,14 +122,18 @@ func (p *Pool) useful() int {
 	return int(min(max(1, n), maxLanes))
 }
 
-// race dials a mirror beside a first connection that takes long. Called with
-// the mutex held.
+// race makes a connection beside one that takes long: to a mirror, if there is
+// one that is not being dialled. Called with the mutex held.
 func (p *Pool) race(at time.Time) {
+	var best *source
 	for _, s := range p.sources {
-		if s.dialing == 0 && s.ready(at) {
-			p.dialOne(s)
-			return
+		if s.ready(at) && (best == nil || s.dialing < best.dialing) {
+			best = s
 		}
+	}
+	if best != nil && p.dial.bucket.take(at) {
+		p.dial.raced = min(p.dial.raced+1, 6)
+		p.dialOne(best)
 	}
 }
 
@@ -188,7 +198,7 @@ func (p *Pool) dialed(s *source, conn Lane, err error, limit time.Duration) {
 	var busy RetryAfter
 	switch {
 	case err == nil:
-		p.dial.answered = true
+		p.dial.answered, p.dial.raced = true, 0
 		p.open(s, conn)
 	case retryAfter(err, &busy):
 		p.dial.answered = true
@@ -231,6 +241,7 @@ func (p *Pool) overloaded(busy RetryAfter) {
 func (p *Pool) open(s *source, conn Lane) {
 	p.nextID++
 	l := newLane(s, conn, p.nextID, p.clock.now())
+	l.drain = !p.dark && len(p.lanes) >= p.ctl.lanes() // others were faster; it ends when it is looked at
 	p.lanes = append(p.lanes, l)
 	p.emit(event.Lane{ID: l.id, Open: true})
 	p.wg.Go(func() {

@@ -119,6 +119,8 @@ func (p *Pool) size(l *lane, room int64) int64 {
 		return 1 // one block
 	}
 	s := (p.queued + p.out) / int64(3*max(1, len(p.lanes))*p.cfg.InFlight)
+	// On a long way few lanes cannot fill it with small requests.
+	s = max(s, int64(l.meter.peak*l.rtt.Seconds())/4)
 	s = min(s, room, l.window/4)
 	if p.throttle.rate > 0 {
 		s = min(s, p.throttle.rate/8)

@@ -12,7 +12,7 @@ import (
 // rules names what keeps a job from hanging, and the tests that fail when the
 // timer behind it is taken away.
 var rules = []struct{ rule, timer, tests string }{
-	{"a silent lane loses its work to others", "lane.soft", "TestSilentLane"},
+	{"a silent lane loses its work to others", "lane.soft", "TestSilentLane TestSilentLaneIsRobbed"},
 	{"a silent lane is closed and dialled again", "lane.hard", "TestSilentLane"},
 	{"a lane that drips is closed", "patience", "TestDripperAmongTwo TestDrippingLanes"},
 	{"a lane far slower than the others is replaced", "slowFor", "TestStragglerIsReplaced"},
@@ -34,7 +34,7 @@ var rules = []struct{ rule, timer, tests string }{
 	{"the end does not wait for a lane or a disk that hangs", "endGrace", "TestRunEndsAlthoughALaneIsDeaf TestRunEndsAlthoughAWriteHangs"},
 	{"idle lanes end", "Config.IdleClose", "TestLanesAreDialledLazily"},
 	{"a lane of a mirror that has nothing to give makes room", "Config.IdleClose", "TestMirrorsShareAnObject"},
-	{"a mirror that does not answer is raced by another", "mirrorAfter", "TestMirrorsOneIsDead"},
+	{"a connection that takes long is raced by another", "raceAfter", "TestDialsAreRaced TestMirrorsOneIsDead"},
 	{"an exchange does not wait for the server that it was on", "homeWait", "TestExchangesStayAtHome"},
 	{"lanes that do not come do not stop the search for a better number", "arriveMax", "TestClimbWaits"},
 	{"a number of lanes that was too many, or too few, is tried again", "restAfter", "TestClimbRests"},

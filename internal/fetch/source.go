@@ -32,8 +32,7 @@ type source struct {
 }
 
 const (
-	exploreOneIn = 20                     // dials that go to a source which is not the best
-	mirrorAfter  = 500 * time.Millisecond // a first connection that takes longer is raced by one to a mirror
+	exploreOneIn = 20 // dials that go to a source which is not the best
 )
 
 func newSources(in []Source) []*source {

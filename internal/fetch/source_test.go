@@ -131,7 +131,7 @@ func TestMirrorsOneIsDead(t *testing.T) {
 func TestMirrorsShareAnObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nets, sources := mirrors(4e6, 4e6)
-		b := newBench(t, nets[0], Config{Lanes: 8, Timeout: time.Hour}, sources...)
+		b := newBench(t, nets[0], Config{Lanes: 1, Timeout: time.Hour}, sources...)
 		data, o := b.object(3 << 20)
 		here, only := b.object(2 << 20)
 		nets[0].content = &library{m: map[digest.Digest][]byte{only.ID: here}}
