@@ -50,7 +50,7 @@ func (d *Dialer) connect(ctx context.Context, alpn string) (*link, error) {
 	}
 	small := false
 	if d.MaxSeg == 0 && d.DialContext == nil {
-		found := false
+		var found bool
 		if small, found = d.segments.choose(); found {
 			d.warnSmall()
 		}
