@@ -241,6 +241,7 @@ func (p *Pool) overloaded(busy RetryAfter) {
 func (p *Pool) open(s *source, conn Lane) {
 	p.nextID++
 	l := newLane(s, conn, p.nextID, p.clock.now())
+	l.drain = !p.dark && len(p.lanes) >= p.ctl.lanes() // others were faster; it ends when it is looked at
 	p.lanes = append(p.lanes, l)
 	p.emit(event.Lane{ID: l.id, Open: true})
 	p.wg.Go(func() {

@@ -206,20 +206,3 @@ func (p *Pool) retire(s *source, cause error) bool {
 	}
 	return true
 }
-
-// honourAll returns until when all sources that are left asked to be left alone,
-// zero if one did not. Called with the mutex held.
-func (p *Pool) honourAll() (until time.Time) {
-	for _, s := range p.sources {
-		if s.dead != nil {
-			continue
-		}
-		if s.honour.IsZero() {
-			return time.Time{}
-		}
-		if until.IsZero() || s.honour.Before(until) {
-			until = s.honour
-		}
-	}
-	return until
-}
