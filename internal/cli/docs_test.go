@@ -93,6 +93,7 @@ func TestManualNamesEverything(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
+		{"lab", "--help"}, {"help", "lab", "run"}, {"help", "lab", "set"}, {"help", "lab", "clean"}, {"help", "lab", "profiles"},
 		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {
@@ -114,6 +115,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	for kind, v := range map[string]any{
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
 		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{},
+		"output": jsonOutput{}, "profile": jsonProfile{}, "lab": jsonLab{}, "leftover": jsonLeftover{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
 	} {
 		_, section, found := strings.Cut(doc, "\n## "+kind+"\n")
