@@ -25,6 +25,10 @@ const module = "github.com/ropeway/ropeway/"
 // floors is the house plan: a package imports only lower floors. Packages of
 // one floor do not import each other, but for the words that floor 1 shares.
 var floors = map[string]int{
+	"internal/lab/report":      7,
+	"internal/lab/trial":       9,
+	"internal/lab/netns":       7,
+	"internal/lab":             8,
 	"cmd/ropeway":              12,
 	"internal/engine":          11,
 	"internal/cli":             10,
@@ -55,7 +59,8 @@ var floors = map[string]int{
 	"internal/digest":          0,
 	"internal/event":           0,
 	"internal/fault":           0,
-	"internal/netsim":          0,
+	"internal/link":            0,
+	"internal/netsim":          1,
 	"internal/fstest":          0,
 }
 

@@ -29,6 +29,8 @@ type Engine interface {
 	MakePatch(ctx context.Context, o PatchOptions, report event.Func) (*Difference, error)
 	// ApplyPatch verifies a patch, and makes its result if it is told where.
 	ApplyPatch(ctx context.Context, o ApplyOptions, report event.Func) (*Applied, error)
+	LabEngine
+	TrialEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.
@@ -62,6 +64,9 @@ type SyncOptions struct {
 	TempDir string // staging; "" is inside the destination
 
 	BwLimit        int64         // bytes per second; 0 is none
+	BwTimes        *Timetable    `json:",omitempty"` // stands instead of BwLimit; nil is none
+	Nice           bool          `json:",omitempty"` // give way to others on the link
+	Mirrors        []string      `json:",omitempty"` // URLs: further ways to the server, or servers with the same content
 	Timeout        time.Duration // end when no verified byte came for so long; 0 is for ever
 	ConnectTimeout time.Duration // the same for an address that never answered
 	// Deadline is the longest time that the job may take; 0 is none. The

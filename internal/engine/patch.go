@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/ropeway/ropeway/internal/cli"
@@ -15,11 +16,19 @@ import (
 	"github.com/ropeway/ropeway/internal/fsys"
 )
 
+// What the runtime tries to stay below, in bytes: it cleans up more often
+// rather than let what is no longer used pile up.
+const (
+	makeMemory  = 440 << 20
+	applyMemory = 100 << 20
+)
+
 // MakePatch implements cli.Engine.
 func (e *Engine) MakePatch(ctx context.Context, o cli.PatchOptions, report event.Func) (*cli.Difference, error) {
 	if isURL(o.Old) || isURL(o.New) {
 		return nil, fault.New(fault.Usage, "fetch it with 'ropeway sync' first", "a patch is made of local files, not of a URL")
 	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(makeMemory))
 	report(event.Start{Verb: "patch", Source: o.New, Destination: o.Out, DryRun: o.Out == ""})
 	old, err := patchfile.Walk(ctx, o.Old, within(o.Old, o.Dir), true, teller(report))
 	if err != nil {
@@ -59,6 +68,7 @@ func (e *Engine) MakePatch(ctx context.Context, o cli.PatchOptions, report event
 
 // ApplyPatch implements cli.Engine.
 func (e *Engine) ApplyPatch(ctx context.Context, o cli.ApplyOptions, report event.Func) (*cli.Applied, error) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(applyMemory))
 	report(event.Start{Verb: "patch", Source: o.Old, Destination: o.Dest, DryRun: o.Dest == ""})
 	in := o.Stdin
 	if o.Patch != "-" {

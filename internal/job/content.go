@@ -223,7 +223,7 @@ func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
 	f := c.cur
 	for i := range n.Objects {
 		t := spanTask{object: n.Objects[i], weight: float64(n.Weight) / 100}
-		t.locator = wire.SpanRef{Path: c.j.inModule(n.Path), Offset: t.object.Offset, Tag: n.Tag}.Query()
+		t.locator = wire.SpanRef{Path: c.j.inModule(n.Path), Offset: t.object.Offset, Tag: n.Tag, Tagged: true}.Query()
 		if n.Weight < 90 {
 			t.locator = "z&" + t.locator
 		} else {

@@ -39,7 +39,9 @@ type server struct {
 	clients   *clients
 	moving    *movement
 	ready     atomic.Bool
-	closers   []func() // run from the last to the first
+	hinted    bool          // about congestion control
+	stopping  chan struct{} // closed when no new work is accepted any more
+	closers   []func()      // run from the last to the first
 }
 
 // module is a directory with what serves it.
@@ -63,6 +65,7 @@ func open(ctx context.Context, cfg Config) (*server, error) {
 	s := &server{
 		cfg: cfg, modules: map[string]*module{}, metrics: newMetrics(), origins: http.NewCrossOriginProtection(),
 		limited: origin.NewLimits(), clients: newClients(), moving: newMovement(),
+		stopping: make(chan struct{}),
 	}
 	if err := s.open(ctx, chosen); err != nil {
 		s.close()

@@ -90,7 +90,7 @@ func TestGoldenFrames(t *testing.T) {
 
 // TestGoldenSpanQuery pins the query of a request for a span.
 func TestGoldenSpanQuery(t *testing.T) {
-	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef}
+	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef, Tagged: true}
 	const want = "p=YXBwL2xpYi__Lmphcg&o=8388608&t=123456789abcdef"
 	if got := ref.Query(); got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -100,6 +100,16 @@ func TestGoldenSpanQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := ParseSpanRef(q); err != nil || got != ref {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A mirror is asked without the tag.
+	bare := SpanRef{Path: ref.Path, Offset: ref.Offset}
+	if got := bare.Query(); got != strings.TrimSuffix(want, "&t=123456789abcdef") {
+		t.Error(got)
+	} else if q, err = url.ParseQuery(got); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseSpanRef(q); err != nil || got != bare {
 		t.Errorf("%+v, %v", got, err)
 	}
 	doc, err := os.ReadFile("../../docs/protocol.md")

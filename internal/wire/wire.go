@@ -25,6 +25,9 @@ const (
 	Protocol = 0
 	// ProtocolHeader carries the version in requests and answers.
 	ProtocolHeader = "Ropeway-Protocol"
+	// LanesHeader in any answer is the number of lanes that the server lets the
+	// client's process have from now on; 0 is as many as it likes.
+	LanesHeader = "Ropeway-Lanes"
 	// PlanType is the media type of plan requests and answers.
 	PlanType = "application/vnd.ropeway.plan"
 	// MaxFrame bounds a frame, in bytes.

@@ -3,8 +3,9 @@ package bytediff
 import "encoding/binary"
 
 // Apply returns the new version, size bytes of which none is checked, made of
-// old. It takes up to twice size in memory besides. Every error is ErrFormat.
-func Apply(old, diff []byte, size int) ([]byte, error) {
+// old, in dst if there is room for it. It takes up to twice size in memory
+// besides. Every error is ErrFormat.
+func Apply(dst, old, diff []byte, size int) ([]byte, error) {
 	r := reader{b: diff}
 	if n := r.uvarint(); r.bad || size < 0 || size > MaxNew || n != uint64(size) {
 		return nil, ErrFormat
@@ -16,7 +17,7 @@ func Apply(old, diff []byte, size int) ([]byte, error) {
 		if len(old) > MaxDict {
 			return nil, ErrFormat
 		}
-		return unpack(r.b, old, size)
+		return unpack(dst, r.b, old, size)
 	case kind != kindStreams:
 		return nil, ErrFormat
 	}
@@ -30,7 +31,7 @@ func Apply(old, diff []byte, size int) ([]byte, error) {
 	if len(r.b) > 0 {
 		return nil, ErrFormat
 	}
-	return merge(old, s, size)
+	return merge(dst, old, s, size)
 }
 
 // reader takes a difference apart. bad is set at its first fault, and stays.
@@ -100,9 +101,9 @@ func (r *reader) stream(i int, old []byte, size int) ([]byte, error) {
 	}
 	switch {
 	case how == packed:
-		return unpack(frame, nil, int(n))
+		return unpack(nil, frame, nil, int(n))
 	case how == packedWithOld && i == extra && len(old) > 0 && len(old) <= MaxDict:
-		return unpack(frame, old, int(n))
+		return unpack(nil, frame, old, int(n))
 	}
 	return nil, ErrFormat
 }
@@ -122,7 +123,7 @@ func most(i, size int) int {
 
 // merge makes the new version of the streams. Together these are not longer
 // than they could be for size bytes, but nothing else is known of them.
-func merge(old []byte, s [numStreams][]byte, size int) ([]byte, error) {
+func merge(dst, old []byte, s [numStreams][]byte, size int) ([]byte, error) {
 	c := reader{b: s[control]}
 	count := c.uvarint()
 	if c.bad || count > uint64(len(c.b)) {
@@ -137,14 +138,14 @@ func merge(old []byte, s [numStreams][]byte, size int) ([]byte, error) {
 	for range count {
 		places.uvarint()
 	}
-	out := make([]byte, 0, size)
+	out := room(dst, size)
 	d := undiffs{zeros: reader{b: s[zeros]}, others: reader{b: s[others]}, values: s[values]}
 	rest := s[extra]
 	place := int64(0)
 	for range count {
 		before, n, dist := c.uvarint(), lens.uvarint(), places.varint()
-		room := uint64(size - len(out))
-		if c.bad || lens.bad || places.bad || before > uint64(len(rest)) || before > room || n > room-before {
+		free := uint64(size - len(out))
+		if c.bad || lens.bad || places.bad || before > uint64(len(rest)) || before > free || n > free-before {
 			return nil, ErrFormat
 		}
 		out = append(out, rest[:before]...)
@@ -167,6 +168,14 @@ func merge(old []byte, s [numStreams][]byte, size int) ([]byte, error) {
 		return nil, ErrFormat
 	}
 	return append(out, rest...), nil
+}
+
+// room returns an empty slice with room for size bytes, dst if it has it.
+func room(dst []byte, size int) []byte {
+	if cap(dst) >= size {
+		return dst[:0:size]
+	}
+	return make([]byte, 0, size)
 }
 
 // undiffs adds the differences of the streams to runs.

@@ -77,18 +77,19 @@ func (c *Coder) Make(old, fresh []byte) []byte {
 	if err != nil {
 		runs = nil // no tick, no error
 	}
-	return c.Encode(old, fresh, runs)
+	return c.Encode(old, fresh, runs, len(old) <= MaxDict)
 }
 
 // Encode returns the difference that makes fresh, at most MaxNew bytes, of old
-// by runs, as Match returns them for these or for a longer old version.
-func (c *Coder) Encode(old, fresh []byte, runs []Run) []byte {
+// by runs, as Match returns them for these or for a longer old version. With
+// dict the old version, at most MaxDict bytes, may serve as a dictionary too,
+// which takes twice its length and 80 MiB of memory.
+func (c *Coder) Encode(old, fresh []byte, runs []Run, dict bool) []byte {
 	s := split(old, fresh, runs)
-	if len(old) > MaxDict {
-		old = nil // too large for a dictionary
+	if dict {
+		c.z.setDict(old, len(fresh))
+		defer c.z.setDict(nil, 0)
 	}
-	c.z.setDict(old, len(fresh))
-	defer c.z.setDict(nil, 0)
 	head := binary.AppendUvarint(nil, uint64(len(fresh)))
 	best := c.streams(append(head, kindStreams), s)
 	if c.z.with != nil && len(fresh) > 0 {

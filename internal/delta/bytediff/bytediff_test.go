@@ -70,7 +70,7 @@ func TestMakeApply(t *testing.T) {
 			fresh = sample(r, r.IntN(1000))
 		}
 		diff := c.Make(old, fresh)
-		got, err := Apply(old, diff, len(fresh))
+		got, err := Apply(nil, old, diff, len(fresh))
 		if err != nil || !bytes.Equal(got, fresh) {
 			t.Fatalf("seed %d, %d to %d bytes: %v", seed, len(old), len(fresh), err)
 		}
@@ -92,7 +92,7 @@ func TestStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		diff := c.streams(append(binary.AppendUvarint(nil, uint64(len(fresh))), kindStreams), split(old, fresh, runs))
-		got, err := Apply(old, diff, len(fresh))
+		got, err := Apply(nil, old, diff, len(fresh))
 		if err != nil || !bytes.Equal(got, fresh) {
 			t.Fatalf("seed %d, %d to %d bytes: %v", seed, len(old), len(fresh), err)
 		}
@@ -165,7 +165,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Apply(old, b, len(g.want)); err != nil || string(got) != g.want {
+		if got, err := Apply(nil, old, b, len(g.want)); err != nil || string(got) != g.want {
 			t.Errorf("%s: %q, %v", g.name, got, err)
 			runs, _ := NewIndex(old).Match([]byte(g.want), nil)
 			t.Logf("now: %x", NewCoder().streams(append(binary.AppendUvarint(nil, uint64(len(g.want))), kindStreams), split(old, []byte(g.want), runs)))
@@ -201,14 +201,14 @@ func TestRefuses(t *testing.T) {
 		"bad frame":       {4, 1, 1, 2, 3},
 		"no frame":        {4, 1},
 	} {
-		if got, err := Apply(old, diff, 4); !errors.Is(err, ErrFormat) {
+		if got, err := Apply(nil, old, diff, 4); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	if _, err := Apply(old, []byte{4, 0, 4, 0, 1, 0, 4, 2, 1, 0, 4, 1, 0, 0, 0, 0}, 4); err != nil {
+	if _, err := Apply(nil, old, []byte{4, 0, 4, 0, 1, 0, 4, 2, 1, 0, 4, 1, 0, 0, 0, 0}, 4); err != nil {
 		t.Error("what is right is refused", err)
 	}
-	if _, err := Apply(old, nil, -1); err == nil {
+	if _, err := Apply(nil, old, nil, -1); err == nil {
 		t.Error("a negative size")
 	}
 }
@@ -225,7 +225,7 @@ func FuzzApply(f *testing.F) {
 		if size > 1<<20 {
 			return
 		}
-		if got, err := Apply(old, diff, size); err == nil && len(got) != size || err != nil && !errors.Is(err, ErrFormat) {
+		if got, err := Apply(nil, old, diff, size); err == nil && len(got) != size || err != nil && !errors.Is(err, ErrFormat) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	})
@@ -236,7 +236,7 @@ func FuzzMake(f *testing.F) {
 	f.Add([]byte("The quick brown fox jumps over the lazy dog"), []byte("jumps over the lazy dog The quick brown fox"))
 	c := NewCoder()
 	f.Fuzz(func(t *testing.T, old, fresh []byte) {
-		got, err := Apply(old, c.Make(old, fresh), len(fresh))
+		got, err := Apply(nil, old, c.Make(old, fresh), len(fresh))
 		if err != nil || !bytes.Equal(got, fresh) {
 			t.Errorf("%q, %v", got, err)
 		}

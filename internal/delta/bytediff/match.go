@@ -48,10 +48,9 @@ type matcher struct {
 
 // step looks at the place at and returns the next one to look at.
 func (m *matcher) step(at int) int {
-	here := 0 // bytes that go on as they did
 	if m.on {
 		if p := m.cur.Old + at - m.cur.New; p < len(m.old) {
-			if here = common(m.fresh[at:], m.old[p:]); here >= seedLen {
+			if here := common(m.fresh[at:], m.old[p:]); here >= seedLen { // it goes on as it did
 				return at + here
 			}
 		}

@@ -57,7 +57,7 @@ func frame(enc *zstd.Encoder, dst, raw []byte) []byte {
 
 // unpack returns the content of a frame, which must be size bytes long. It
 // takes no more memory than that and the window.
-func unpack(frame, dict []byte, size int) ([]byte, error) {
+func unpack(dst, frame, dict []byte, size int) ([]byte, error) {
 	o := []zstd.DOption{
 		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderMaxWindow(maxWindow), // and no more than the room for it is ever written
@@ -71,7 +71,7 @@ func unpack(frame, dict []byte, size int) ([]byte, error) {
 	}
 	defer dec.Close()
 	whole := append(append(make([]byte, 0, len(magic)+len(frame)), magic...), frame...)
-	out, err := dec.DecodeAll(whole, make([]byte, 0, size))
+	out, err := dec.DecodeAll(whole, room(dst, size))
 	if err != nil || len(out) != size {
 		return nil, ErrFormat
 	}

@@ -17,9 +17,10 @@ type Applier struct {
 	head  *Head
 	pool  *pool
 	left  *space
-	at    []int64 // where each window begins in the fresh stream
-	from  []int64 // and each target
-	block []byte  // scratch
+	at    []int64   // where each window begins in the fresh stream
+	from  []int64   // and each target
+	block []byte    // scratch
+	bufs  [2][]byte // of the last window: base, content
 	last  struct {
 		window  int
 		content []byte
@@ -94,12 +95,12 @@ func (a *Applier) Window(ctx context.Context, i int, coded []byte) ([]byte, erro
 	if err := a.leftovers(ctx); err != nil {
 		return nil, err
 	}
-	a.last.window, a.last.content = -1, nil // its memory is needed
+	a.last.window, a.last.content = -1, nil // its memory is used again
 	w, err := parseWindow(coded, a.left.size)
 	if err != nil {
 		return nil, err
 	}
-	base, err := a.left.load(ctx, w.extents)
+	base, err := a.left.load(ctx, a.bufs[0], w.extents)
 	if err != nil {
 		var failed *readError
 		if errors.As(err, &failed) {
@@ -107,13 +108,15 @@ func (a *Applier) Window(ctx context.Context, i int, coded []byte) ([]byte, erro
 		}
 		return nil, err
 	}
+	a.bufs[0] = base
 	if sum := digest.Sum(base); len(w.extents) > 0 && !bytes.Equal(sum[:baseCheck], w.base) {
 		return nil, a.blame(ctx, i, w.extents)
 	}
-	content, err := bytediff.Apply(base, w.diff, int(a.head.Windows[i]))
+	content, err := bytediff.Apply(a.bufs[1], base, w.diff, int(a.head.Windows[i]))
 	if err != nil {
 		return nil, ErrFormat
 	}
+	a.bufs[1] = content
 	if sum := digest.Sum(content); !bytes.Equal(sum[:contentCheck], w.content) {
 		return nil, &MismatchError{Window: i}
 	}

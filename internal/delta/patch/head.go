@@ -112,7 +112,7 @@ func (h *Head) encode() []byte {
 	t, o := 0, 0
 	for t < len(h.Targets) || o < len(h.Origins) {
 		path, flags := "", byte(0)
-		order := 0
+		var order int
 		switch {
 		case t == len(h.Targets):
 			order = 1

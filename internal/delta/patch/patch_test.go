@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -103,8 +105,8 @@ func (m *made) apply(ctx context.Context, old memory) (memory, error) {
 	return got, err
 }
 
-// check makes and applies a patch and wants all targets right.
-func check2(t *testing.T, name string, old, fresh memory, o Options) *made {
+// roundTrip makes and applies a patch and wants all targets right.
+func roundTrip(t *testing.T, name string, old, fresh memory, o Options) *made {
 	t.Helper()
 	m := makeOf(t, old, fresh, o)
 	got, err := m.apply(t.Context(), old)
@@ -184,7 +186,7 @@ func TestTrees(t *testing.T) {
 		if seed%2 == 1 {
 			window = 2000 + r.Int64N(20000)
 		}
-		check2(t, fmt.Sprintf("seed %d", seed), old, fresh, Options{Window: window})
+		roundTrip(t, fmt.Sprintf("seed %d", seed), old, fresh, Options{Window: window})
 	}
 }
 
@@ -209,7 +211,7 @@ func TestLarge(t *testing.T) {
 	for i := 1000; i < len(c); i += 1 << 20 {
 		binary.LittleEndian.PutUint64(c[i:], 0)
 	}
-	m := check2(t, "large", memory{"a": b}, memory{"b": c}, Options{})
+	m := roundTrip(t, "large", memory{"a": b}, memory{"b": c}, Options{})
 	if n := m.size(); n > 200_000 {
 		t.Errorf("%d bytes", n)
 	}
@@ -329,4 +331,23 @@ func TestStem(t *testing.T) {
 	if stem("a.b") == stem("a.c") {
 		t.Error("too alike")
 	}
+}
+
+func zipOf(t *testing.T, entries map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		if err == nil {
+			_, err = w.Write([]byte(entries[name]))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

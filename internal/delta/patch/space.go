@@ -112,9 +112,13 @@ func short(err error) error {
 // extent is a range of a space.
 type extent struct{ off, n int64 }
 
-// load reads extents, one after the other.
-func (s *space) load(ctx context.Context, list []extent) ([]byte, error) {
-	b := make([]byte, total(list))
+// load reads extents, one after the other, into buf if there is room.
+func (s *space) load(ctx context.Context, buf []byte, list []extent) ([]byte, error) {
+	n := total(list)
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	b := buf[:n]
 	at := int64(0)
 	for _, e := range list {
 		if err := s.read(ctx, b[at:at+e.n], e.off); err != nil {

@@ -41,7 +41,7 @@ func (p *Patch) candidates(ctx context.Context, fresh []byte) (*base, error) {
 		}
 		all = p.look.similar(fresh, maxCandidates/2)
 	}
-	b, err := p.left.load(ctx, all)
+	b, err := p.left.load(ctx, nil, all)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (p *Patch) Window(ctx context.Context, i int) (*Made, error) {
 	for _, w := range p.head.Windows[:i] {
 		from += w
 	}
-	fresh, err := p.fresh.load(ctx, []extent{{from, p.head.Windows[i]}})
+	fresh, err := p.fresh.load(ctx, nil, []extent{{from, p.head.Windows[i]}})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (p *Patch) Window(ctx context.Context, i int) (*Made, error) {
 		return nil, err
 	}
 	extents, bytes, runs := b.trim(runs)
-	diff := p.coder.Encode(bytes, fresh, runs)
+	diff := p.coder.Encode(bytes, fresh, runs, len(b.bytes) <= wholeBase)
 
 	out := binary.AppendUvarint(nil, uint64(len(extents)))
 	at := int64(0)

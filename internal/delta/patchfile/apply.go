@@ -246,7 +246,7 @@ func (b *builder) verify() error {
 
 // file makes one file.
 func (b *builder) file(x *step, tmp *temp) (err error) {
-	var w io.Writer = io.Discard
+	w := io.Discard
 	var f *os.File
 	if b.dest != nil || tmp.file != nil {
 		if f = tmp.file; f == nil {

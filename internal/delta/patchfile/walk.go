@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 
 	"github.com/ropeway/ropeway/internal/delta/patch"
@@ -25,8 +26,8 @@ type Tree struct {
 	Single  bool             // it is a file: the only entry
 	Skipped int64            // devices, sockets and the like, which are no part of it
 
-	path string
-	root *fsys.Dir // nil for a single file
+	root *fsys.Dir // of a single file, the directory that holds it
+	leaf string    // a single file's name there
 }
 
 // Progress is told of work: bytes read since the last call, or 0 for a file
@@ -36,34 +37,36 @@ type Progress func(stage string, files, bytes int64) error
 // Walk reads the tree at path, which messages call name; with hash, content
 // too. Close must be called.
 func Walk(ctx context.Context, name, path string, hash bool, tell Progress) (*Tree, error) {
-	t := &Tree{Name: name, path: path}
-	info, err := os.Stat(path)
+	t := &Tree{Name: name}
+	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, t.failed("", err)
 	}
-	if !info.IsDir() {
-		if !info.Mode().IsRegular() {
-			return nil, fault.New(fault.Usage, "", "%s is neither a file nor a directory", name)
-		}
-		t.Single = true
-		e := manifest.Entry{
-			Path: onlyFile, Type: manifest.File, Size: info.Size(), Mode: uint32(info.Mode().Perm()),
-			Sec: info.ModTime().Unix(), Nsec: uint32(info.ModTime().Nanosecond()),
-		}
-		if hash {
-			f, err := os.Open(path)
-			if err != nil {
-				return nil, t.failed("", err)
-			}
-			if err := t.hash(ctx, &e, f, tell); err != nil {
-				return nil, err
-			}
-		}
-		t.Entries = []manifest.Entry{e}
-		return t, nil
-	}
-	if t.root, err = fsys.OpenDir(path); err != nil {
+	if err := t.find(path); err != nil {
 		return nil, t.failed("", err)
+	}
+	if t.Single {
+		info, err := t.root.Lstat(t.leaf)
+		if err == nil && info.Type != manifest.File {
+			err = fsys.ErrNotRegular
+		}
+		if err != nil {
+			t.Close()
+			return nil, t.failed("", err)
+		}
+		t.Entries = []manifest.Entry{entry(onlyFile, info)}
+		if !hash {
+			return t, nil
+		}
+		f, err := t.open(onlyFile)
+		if err == nil {
+			err = t.hash(ctx, &t.Entries[0], f, tell)
+		}
+		if err != nil {
+			t.Close()
+			return nil, err
+		}
+		return t, nil
 	}
 	self, err := t.root.Stat()
 	if err != nil {
@@ -79,12 +82,26 @@ func Walk(ctx context.Context, name, path string, hash bool, tell Progress) (*Tr
 	return t, nil
 }
 
-// Close closes the tree.
-func (t *Tree) Close() {
-	if t.root != nil {
-		_ = t.root.Close() // it was only read
+// find opens the directory at path, or the one that holds the file there.
+func (t *Tree) find(path string) (err error) {
+	if t.root, err = fsys.OpenDir(path); err == nil {
+		return nil
 	}
+	parent, failed := fsys.OpenDir(filepath.Dir(path))
+	if failed != nil {
+		return err
+	}
+	info, failed := parent.Lstat(filepath.Base(path))
+	if failed != nil || info.Type == manifest.Dir {
+		_ = parent.Close()
+		return err
+	}
+	t.root, t.Single, t.leaf = parent, true, filepath.Base(path)
+	return nil
 }
+
+// Close closes the tree.
+func (t *Tree) Close() { _ = t.root.Close() } // it was only read
 
 func entry(p string, i fsys.Info) manifest.Entry {
 	e := manifest.Entry{Path: p, Type: i.Type, Mode: i.Mode, Sec: i.Sec, Nsec: i.Nsec}
@@ -206,7 +223,8 @@ func (t *Tree) at(rel string) string {
 // open opens a file of the tree.
 func (t *Tree) open(p string) (*os.File, error) {
 	if t.Single {
-		return os.Open(t.path)
+		f, _, err := t.root.OpenFile(t.leaf)
+		return f, err
 	}
 	dir, err := t.root.Descend(manifest.Parent(p))
 	if err != nil {
