@@ -38,7 +38,7 @@ func newAsker(ctx context.Context, dial job.Dial, timeout, connect time.Duration
 				report(l)
 			}
 		},
-	}, askDialer{dial})
+	}, fetch.Source{Dialer: askDialer{dial}})
 	go func() {
 		defer close(a.done)
 		_ = a.pool.Run(ctx) // ask returns its error
@@ -88,6 +88,9 @@ func (d askDialer) Dial(ctx context.Context) (fetch.Lane, error) {
 type askLane struct{ *lane.Conn }
 
 func (l askLane) Counters() (in, out int64) { return l.In(), l.Out() }
+
+// Path implements fetch.Lane.
+func (l askLane) Path() fetch.PathInfo { return fetch.PathInfo{RTT: l.RTT()} }
 
 func (l askLane) Get(context.Context, fetch.Request, func(int, []byte) error) error {
 	return fault.Wrap(fault.Other, errors.ErrUnsupported, "", "objects")

@@ -45,7 +45,25 @@ type Progress struct {
 	WireOut    int64 // bytes sent, TLS included
 	Lanes      int   // connections that are up
 	Retries    int64 // requests given to another lane, and lanes dialled again
+
+	Limit       Limit  // what keeps it from going faster at the moment; "" when not known
+	LimitDetail string // the evidence, for people, such as "6.2% of the bytes are sent again"
 }
+
+// Limit names what keeps a transfer from going faster.
+type Limit string
+
+// The limits.
+const (
+	LimitLink     Limit = "link"     // the link is full
+	LimitLoss     Limit = "loss"     // packets are lost, and the sender slows down for it
+	LimitWindow   Limit = "window"   // the receive window or the send buffer of the connections
+	LimitSender   Limit = "sender"   // the sender's disk or work
+	LimitReceiver Limit = "receiver" // the receiver's disk or work
+	LimitServer   Limit = "server"   // the server grants no more, or asked to be left alone
+	LimitRate     Limit = "bwlimit"  // the rate that the user set
+	LimitDown     Limit = "down"     // nothing gets through
+)
 
 // Link reports that the link went down or came back.
 type Link struct {
@@ -101,6 +119,13 @@ type Summary struct {
 	WireOut     int64 // bytes sent, headers and TLS included
 	Retries     int64
 	LinkDown    time.Duration // time without a working link
+	Limit       Limit         // what limited it most of the time; "" when not known
+	LimitDetail string        // the evidence, for people
+	SentTCP     int64         // bytes that the sender's TCP put on the wire, as it reports them; 0 when it does not
+	ResentTCP   int64         // those of them that were sent before
+	RTT         time.Duration // least round trip that either end saw; 0 when not known
+	Congestion  string        // the sender's congestion control; "" when not known
+	Via         string        // what ends TCP on the way, so that none of this is about all of it; "" for nothing
 	Elapsed     time.Duration
 	Tree        string // digest of the tree that the destination now is
 	Skipped     int64  // entries left out: devices, sockets

@@ -15,8 +15,8 @@ func BenchmarkPool(b *testing.B) {
 	}
 	o := digest.NewObject(data)
 	n := newNetwork(0, 0)
-	n.content[o.ID] = data
-	p := New(Config{}, n)
+	n.content.put(o.ID, data)
+	p := New(Config{Lanes: 4}, Source{Dialer: n})
 	ctx, cancel := context.WithCancel(b.Context())
 	ran := make(chan error)
 	go func() { ran <- p.Run(ctx) }()

@@ -10,6 +10,7 @@ type clock struct {
 	lost     time.Duration // ended holds and gaps
 	since    time.Time     // when the present holds began
 	released time.Time     // when a hold last ended
+	held     time.Duration // ended holds
 	holds    map[int]string
 	next     int
 }
@@ -45,7 +46,16 @@ func (c *clock) release(id int) {
 	c.released = time.Now()
 	if len(c.holds) == 0 {
 		c.lost += time.Since(c.since)
+		c.held += time.Since(c.since)
 	}
+}
+
+// total returns for how long there was a hold.
+func (c *clock) total() time.Duration {
+	if len(c.holds) > 0 {
+		return c.held + time.Since(c.since)
+	}
+	return c.held
 }
 
 // skip takes d out of the time that counts.

@@ -13,21 +13,25 @@ import (
 const (
 	dialTimeout  = 3 * time.Second
 	dialPatient  = 15 * time.Second // every fifth attempt, for links on which 3 s are too few
-	maxDialing   = 8
+	maxDialing   = 16
 	jitterBase   = 100 * time.Millisecond
 	jitterMax    = 5 * time.Second
 	darkInterval = time.Second
+	raceAfter    = 250 * time.Millisecond // RFC 8305
+	maxRaced     = 2                      // besides as many as are missing
+	// laterLanes is how much more work a lane must have, when there are more
+	// than a few, to be worth its handshake.
+	laterLanes = 4
 )
 
 // dialState is what the pool knows of its attempts to connect.
 type dialState struct {
 	running  int
 	count    int
-	streak   int // failures since a lane has last proved its worth
 	answered bool
 	since    time.Duration // since when a lane is wanted
-	after    time.Time     // back-off
-	honour   time.Time     // the server asked to be left alone until then
+	began    time.Time     // the last attempt
+	raced    int           // attempts beside others since one came to something
 	dark     time.Time     // next attempt of a blackout
 	bucket   bucket
 }
@@ -42,10 +46,44 @@ func (p *Pool) jitter(n int) time.Duration {
 	return time.Duration(p.cfg.Rand.Int64N(int64(most)))
 }
 
-// dialMore starts the connections that are missing. Called with the mutex
-// held.
+// dialMore starts the connections that are missing, and marks those that are
+// too many. Called with the mutex held.
 func (p *Pool) dialMore(now time.Duration) {
-	target := p.ctl.lanes(now)
+	target := p.ctl.lanes()
+	p.drain(target)
+	if !p.wanted() || p.err != nil || p.dial.running >= maxDialing {
+		return
+	}
+	at := time.Now()
+	if p.dark {
+		if s := p.nextDark(at); s != nil && !p.anyLive(now) {
+			p.dial.dark = at.Add(p.darkWait())
+			p.dialOne(s)
+		}
+		return
+	}
+	target = min(target, p.useful())
+	if p.narrow {
+		target = 1
+	}
+	missing := min(target-len(p.lanes), maxDialing)
+	for n := missing - p.dial.running; n > 0; n-- {
+		s := p.choose(at)
+		if s == nil || !p.dial.bucket.take(at) {
+			return
+		}
+		p.dialOne(s)
+	}
+	// Where packets are lost, one that opens a connection costs a second. A
+	// connection that takes long is raced by another.
+	if missing > 0 && p.dial.running < 2*missing+maxRaced && at.Sub(p.dial.began) >= max(raceAfter, 4*p.rtt)<<p.dial.raced {
+		p.race(at)
+	}
+}
+
+// drain marks the lanes beyond target, the youngest, and those beyond the
+// share of a budget. Called with the mutex held.
+func (p *Pool) drain(target int) {
 	healthy := 0
 	for _, l := range p.lanes {
 		if !l.suspect {
@@ -53,33 +91,65 @@ func (p *Pool) dialMore(now time.Duration) {
 		}
 		l.drain = healthy > target
 	}
-	if !p.wanted() || p.err != nil || p.dial.running >= maxDialing {
-		return
-	}
-	at := time.Now()
-	if at.Before(p.dial.honour) {
-		return
-	}
-	if p.dark {
-		if at.Before(p.dial.dark) || p.anyLive(now) {
-			return
+	for _, s := range p.sources {
+		s.Budget.holds(s, p.has(s))
+		n := p.lanesOf(s)
+		want := n + s.dialing
+		if p.wanted() && want == 0 && s.index == 0 {
+			want = 1
 		}
-		p.dial.dark = at.Add(p.darkWait())
-		p.dialOne()
-		return
-	}
-	if n := (p.queued + p.out + p.cfg.SecondLaneAt - 1) / p.cfg.SecondLaneAt; n < int64(target) {
-		target = max(1, int(n))
-	}
-	if p.narrow {
-		target = 1
-	}
-	for n := target - len(p.lanes) - p.dial.running; n > 0; n-- {
-		if at.Before(p.dial.after) || !p.dial.bucket.take(at) {
-			return
+		over := n - s.Budget.share(s, want)
+		for i := len(p.lanes) - 1; i >= 0 && over > 0; i-- {
+			if l := p.lanes[i]; l.src == s && !l.drain {
+				l.drain = true
+				over--
+			}
 		}
-		p.dialOne()
 	}
+}
+
+// useful returns how many lanes the work that is left can keep busy for longer
+// than it takes to make them. Called with the mutex held.
+func (p *Pool) useful() int {
+	left := p.queued + p.out
+	n := (left + p.cfg.SecondLaneAt - 1) / p.cfg.SecondLaneAt
+	if n > lanesStart {
+		n = max(lanesStart, n/laterLanes)
+	}
+	if float64(left) < p.speed.rate*4*p.path.RTT.Seconds() {
+		n = min(n, int64(len(p.lanes)))
+	}
+	return int(min(max(1, n), maxLanes))
+}
+
+// race makes a connection beside one that takes long: to a mirror, if there is
+// one that is not being dialled. Called with the mutex held.
+func (p *Pool) race(at time.Time) {
+	var best *source
+	for _, s := range p.sources {
+		if s.ready(at) && (best == nil || s.dialing < best.dialing) {
+			best = s
+		}
+	}
+	if best != nil && p.dial.bucket.take(at) {
+		p.dial.raced = min(p.dial.raced+1, 6)
+		p.dialOne(best)
+	}
+}
+
+// nextDark returns the source whose turn it is in a blackout, nil for none now.
+// Called with the mutex held.
+func (p *Pool) nextDark(at time.Time) *source {
+	if at.Before(p.dial.dark) {
+		return nil
+	}
+	for i := range p.sources {
+		s := p.sources[(p.dial.count+i)%len(p.sources)]
+		if s.dead == nil && !at.Before(s.honour) {
+			return s
+		}
+	}
+	return nil
 }
 
 // darkWait returns a second, more or less.
@@ -92,9 +162,12 @@ func (p *Pool) anyLive(now time.Duration) bool {
 	return slices.ContainsFunc(p.lanes, func(l *lane) bool { return l.live(now, p.patience) })
 }
 
-func (p *Pool) dialOne() {
+func (p *Pool) dialOne(s *source) {
 	p.dial.running++
 	p.dial.count++
+	p.dial.began = time.Now()
+	s.dialing++
+	s.tried = true
 	limit := max(dialTimeout, 10*p.rtt)
 	if p.dial.count%5 == 0 {
 		limit = max(limit, dialPatient)
@@ -102,20 +175,21 @@ func (p *Pool) dialOne() {
 	p.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, limit)
 		defer cancel()
-		conn, err := p.dialer.Dial(ctx)
-		p.dialed(conn, err, limit)
+		conn, err := s.Dialer.Dial(ctx)
+		p.dialed(s, conn, err, limit)
 	})
 }
 
-func (p *Pool) dialed(conn Lane, err error, limit time.Duration) {
+func (p *Pool) dialed(s *source, conn Lane, err error, limit time.Duration) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.dial.running--
+	s.dialing--
 	p.kick()
 	if err == nil && conn == nil {
 		err = errors.New("the dialer returned no lane")
 	}
-	if p.err != nil {
+	if p.err != nil || s.dead != nil {
 		if err == nil {
 			p.wg.Go(func() { conn.Close(errUnneeded) })
 		}
@@ -124,28 +198,31 @@ func (p *Pool) dialed(conn Lane, err error, limit time.Duration) {
 	var busy RetryAfter
 	switch {
 	case err == nil:
-		p.dial.answered = true
-		p.open(conn)
+		p.dial.answered, p.dial.raced = true, 0
+		p.open(s, conn)
 	case retryAfter(err, &busy):
 		p.dial.answered = true
 		p.overloaded(busy)
-		p.dial.honour = time.Now().Add(busy.After)
+		s.honour = time.Now().Add(busy.After)
 	case permanent(err):
-		p.fail(err)
+		if !p.retire(s, err) {
+			p.fail(err)
+		}
 	default:
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", limit)
 		}
-		p.failedDial(err)
+		p.failedDial(s, err)
 	}
 }
 
 // failedDial notes one more attempt that came to nothing. Called with the
 // mutex held.
-func (p *Pool) failedDial(err error) {
+func (p *Pool) failedDial(s *source, err error) {
 	p.cause = err
-	p.dial.streak++
-	p.dial.after = time.Now().Add(p.jitter(p.dial.streak))
+	s.failed()
+	s.streak++
+	s.after = time.Now().Add(p.jitter(s.streak))
 }
 
 // overloaded notes that the server asked to be left alone. Called with the
@@ -153,14 +230,18 @@ func (p *Pool) failedDial(err error) {
 func (p *Pool) overloaded(busy RetryAfter) {
 	p.cause = busy
 	p.retries++
-	p.ctl.overloaded(p.clock.now())
+	p.ctl.overloaded(time.Since(p.made))
+	if to := time.Now().Add(busy.After); to.After(p.busyTo) {
+		p.busyTo = to
+	}
 	p.report.warn(p, busy.Error())
 }
 
 // open takes a new lane in. Called with the mutex held.
-func (p *Pool) open(conn Lane) {
+func (p *Pool) open(s *source, conn Lane) {
 	p.nextID++
-	l := newLane(conn, p.nextID, p.clock.now())
+	l := newLane(s, conn, p.nextID, p.clock.now())
+	l.drain = !p.dark && len(p.lanes) >= p.ctl.lanes() // others were faster; it ends when it is looked at
 	p.lanes = append(p.lanes, l)
 	p.emit(event.Lane{ID: l.id, Open: true})
 	p.wg.Go(func() {
@@ -189,10 +270,12 @@ func (p *Pool) lost(l *lane, err error) {
 	var busy RetryAfter
 	switch {
 	case permanent(err):
-		p.fail(err)
+		if !p.retire(l.src, err) {
+			p.fail(err)
+		}
 	case retryAfter(err, &busy):
 		p.overloaded(busy)
-		p.dial.honour = time.Now().Add(busy.After)
+		l.src.honour = time.Now().Add(busy.After)
 	}
 	p.closeLane(l, err, true)
 }
@@ -217,7 +300,7 @@ func (p *Pool) closeLane(l *lane, cause error, fault bool) {
 		p.retries++
 		p.cause = cause
 		if !l.proven {
-			p.failedDial(cause)
+			p.failedDial(l.src, cause)
 		}
 	}
 	text := ""

@@ -42,6 +42,7 @@ func (p *Pool) Do(ctx context.Context, what string, f func(ctx context.Context, 
 		err = p.attempt(ctx, x, l, f)
 		switch {
 		case err == nil:
+			p.home = l.src
 			return nil
 		case p.err != nil:
 			return p.err
@@ -85,14 +86,19 @@ func (p *Pool) pauseFor(ctx context.Context, d time.Duration) error {
 	return p.err
 }
 
+// homeWait is how long an exchange waits for the source that the last one went
+// to, which knows the job, before it takes any.
+const homeWait = 4 * time.Second
+
 // laneFor waits for a lane that is fit for an exchange: of those, the one that
 // owes least. Called with the mutex held, which it releases meanwhile.
 func (p *Pool) laneFor(ctx context.Context) (*lane, error) {
-	for p.err == nil {
+	for since := time.Now(); p.err == nil; {
 		var best *lane
 		now := p.clock.now()
+		settled := p.home == nil || p.home.dead != nil || time.Since(since) >= homeWait
 		for _, l := range p.lanes {
-			if l.drain || l.kept || !l.live(now, p.patience) || isDone(l.conn) {
+			if l.drain || l.kept || !l.live(now, p.patience) || isDone(l.conn) || !settled && l.src != p.home {
 				continue
 			}
 			if best == nil || l.out < best.out {
@@ -145,7 +151,7 @@ func (p *Pool) alive(x *exchange, l *lane) {
 	x.seen, l.alive = now, now
 	x.streak = 0
 	l.proven = true
-	p.progressed(now)
+	p.progressed(l.src, now)
 }
 
 // watchExchanges ends attempts that have been silent for too long. Called with

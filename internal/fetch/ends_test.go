@@ -23,6 +23,57 @@ func TestSlowConnect(t *testing.T) {
 	})
 }
 
+// TestSilentLaneIsRobbed checks that what a silent lane owes is taken over
+// where it is too much to be asked for twice at the tail.
+func TestSilentLaneIsRobbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(500*ms, 20e6)
+		n.onLane = func(k int, l *fakeLane) {
+			if k == 2 {
+				l.silentAt = 200
+			}
+		}
+		b := newBench(t, n, Config{Lanes: 2})
+		start := time.Now()
+		for range 80 {
+			b.add(1 << 20)
+		}
+		b.finish()
+		// The lane is silent after 3 s and suspect after 4 more; it is closed at 13 s.
+		if took := time.Since(start); took > 11*time.Second || b.pool.stolen == 0 {
+			t.Errorf("took %v, %d bytes were stolen", took, b.pool.stolen)
+		}
+	})
+}
+
+// TestDialsAreRaced checks that a lost packet in a handshake does not cost the
+// second that TCP takes to send it again.
+func TestDialsAreRaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(40*ms, 4e6)
+		n.onDial = func(k int) error {
+			if k%2 == 1 {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		b := newBench(t, n, Config{Lanes: 8})
+		start := time.Now()
+		if err := b.pool.Do(t.Context(), "plan", func(context.Context, Lane, func()) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 700*ms {
+			t.Errorf("the first lane took %v", took)
+		}
+		b.add(20 << 20)
+		time.Sleep(3 * time.Second)
+		if d := len(n.up()); d != 8 {
+			t.Errorf("%d lanes", d)
+		}
+		b.finish()
+	})
+}
+
 // TestDialThatNeverAnswers checks that a single dial does not hold a job up.
 func TestDialThatNeverAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +120,7 @@ func TestRunEndsAlthoughALaneIsDeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(20*ms, 1e6)
 		d := deafDialer{n, make(chan struct{})}
-		p := New(Config{Timeout: time.Minute}, d)
+		p := New(Config{Timeout: time.Minute}, Source{Dialer: d})
 		var done atomic.Int32
 		b := &bench{t: t, net: n, rnd: newBenchRand()}
 		data, o := b.object(1 << 20)

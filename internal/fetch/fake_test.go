@@ -16,6 +16,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// library is content that several servers may have.
+type library struct {
+	mu sync.Mutex
+	m  map[digest.Digest][]byte
+}
+
+func (l *library) get(id digest.Digest) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.m[id]
+}
+
+func (l *library) put(id digest.Digest, data []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.m[id] = data
+}
+
 // network is a fake link and the server behind it, in virtual time.
 type network struct {
 	mu      sync.Mutex
@@ -25,19 +43,21 @@ type network struct {
 	down    bool // dials get no answer
 	lanes   []*fakeLane
 	dials   int
-	content map[digest.Digest][]byte
+	content *library
 	served  map[digest.Digest]map[int]int // blocks sent
 	asked   int                           // requests
 	weight  float64                       // wire bytes per byte
+	path    PathInfo                      // what lanes say, but for the round trip
 
 	onDial func(n int) error        // n from 1
 	onLane func(n int, l *fakeLane) // shapes the n-th lane
 	onGet  func(l *fakeLane, r Request) error
 	noRTT  bool
+	queues bool // the round trip shows what waits for the link
 }
 
 func newNetwork(rtt time.Duration, rate float64) *network {
-	return &network{rtt: rtt, rate: rate, weight: 1, content: map[digest.Digest][]byte{}, served: map[digest.Digest]map[int]int{}}
+	return &network{rtt: rtt, rate: rate, weight: 1, content: &library{m: map[digest.Digest][]byte{}}, served: map[digest.Digest]map[int]int{}}
 }
 
 // fakeLane is one connection; its fields say how it misbehaves.
@@ -154,22 +174,18 @@ func (n *network) up() (ls []*fakeLane) {
 func (n *network) reserve(l *fakeLane, size float64) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	rate, now := n.rate, time.Now()
-	if l.rate > 0 {
-		if l.free.Before(now) {
-			l.free = now
+	now := time.Now()
+	pass := func(free *time.Time, rate float64) time.Duration {
+		if rate == 0 {
+			return 0
 		}
-		l.free = l.free.Add(time.Duration(size / l.rate * float64(time.Second)))
-		return l.free.Sub(now)
+		if free.Before(now) {
+			*free = now
+		}
+		*free = free.Add(time.Duration(size / rate * float64(time.Second)))
+		return free.Sub(now)
 	}
-	if rate == 0 {
-		return 0
-	}
-	if n.free.Before(now) {
-		n.free = now
-	}
-	n.free = n.free.Add(time.Duration(size / rate * float64(time.Second)))
-	return n.free.Sub(now)
+	return max(pass(&l.free, l.rate), pass(&n.free, n.rate))
 }
 
 func sleepCtx(ctx context.Context, d time.Duration) error {
@@ -220,8 +236,8 @@ func (l *fakeLane) Get(ctx context.Context, r Request, block func(int, []byte) e
 	l.mu.Unlock()
 	l.net.mu.Lock()
 	l.net.asked++
-	data := l.net.content[r.Object.ID]
 	hook := l.net.onGet
+	data := l.net.content.get(r.Object.ID)
 	l.net.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -310,11 +326,18 @@ func (l *fakeLane) LastRead() time.Time {
 	return l.last
 }
 
-func (l *fakeLane) RTT() time.Duration {
+func (l *fakeLane) Path() PathInfo {
 	if l.net.noRTT {
-		return 0
+		return PathInfo{}
 	}
-	return l.net.rtt
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	p := l.net.path
+	p.RTT, p.MinRTT = l.net.rtt, l.net.rtt
+	if l.net.queues {
+		p.RTT += max(time.Until(l.net.free), 0)
+	}
+	return p
 }
 
 func (l *fakeLane) Close(cause error) {

@@ -57,8 +57,8 @@ type Lane interface {
 	Counters() (in, out int64)
 	// LastRead returns when the socket last yielded bytes.
 	LastRead() time.Time
-	// RTT returns the smoothed round-trip time, 0 when it is not known.
-	RTT() time.Duration
+	// Path returns what is known of the way. It is called ten times a second.
+	Path() PathInfo
 	// Close ends the lane. Later calls do nothing.
 	Close(cause error)
 	// Done is closed when the lane has ended, for whatever reason, and Err then
@@ -67,7 +67,7 @@ type Lane interface {
 	Err() error
 }
 
-// Dialer makes lanes. Dial returns soon after ctx ends. An error of a fault
+// Dialer makes lanes to one server. Dial returns soon after ctx ends. An error of a fault
 // class other than Network is taken as permanent; RetryAfter is honoured; all
 // others are tried again.
 type Dialer interface {
@@ -97,7 +97,7 @@ type Task struct {
 // Config sets the limits of a pool. The zero value of a field means the
 // default that is named.
 type Config struct {
-	Lanes          int           // connections at most; 4
+	Lanes          int           // connections at most; 64. How many are right is found out
 	InFlight       int           // requests of 64 KiB and more in flight on a lane; 8
 	Timeout        time.Duration // end when no verified byte arrives for so long, holds not counted; 0 is for ever
 	ConnectTimeout time.Duration // end when the address has never answered for so long; 0 is for ever
@@ -107,7 +107,8 @@ type Config struct {
 	MaxOutstanding int64         // wire bytes asked for and not arrived; 64 MiB
 	MaxQueued      int           // tasks that are not done; 4096
 	SecondLaneAt   int64         // wanted wire bytes per lane before a further lane is dialled; 256 KiB
-	BwLimit        int64         // bytes per second to receive; 0 is no limit
+	BwLimit        int64         // bytes per second to receive; 0 is no limit; see SetBwLimit
+	Nice           bool          // give way: two lanes at most, and slower while the link's queue grows
 	Events         event.Func    // Link, Lane, Progress and Warn; event.Discard
 	// Snapshot completes the counters of a Progress before it is emitted. It
 	// may be nil and must return quickly.
@@ -122,7 +123,10 @@ func (c Config) withDefaults() Config {
 		}
 		*v = min(*v, most)
 	}
-	set(&c.Lanes, 4, 256)
+	set(&c.Lanes, maxLanes, maxLanes)
+	if c.Nice {
+		c.Lanes = min(c.Lanes, lanesNice)
+	}
 	set(&c.InFlight, 8, 64)
 	set(&c.MaxQueued, 4096, 1<<20)
 	if c.Stall <= 0 {
@@ -156,4 +160,9 @@ type Stats struct {
 	LinkDown  time.Duration // time without a working link
 	Hedged    int64         // wire bytes asked for once more while the first request still ran
 	Duplicate int64         // bytes that arrived and were held already
+
+	Limit        event.Limit // what limits it at the moment
+	LimitDetail  string
+	Mostly       event.Limit // what has limited it for most of the time
+	MostlyDetail string
 }

@@ -40,7 +40,7 @@ type result struct {
 	writing bool
 }
 
-func newBench(t *testing.T, n *network, cfg Config) *bench {
+func newBench(t *testing.T, n *network, cfg Config, sources ...Source) *bench {
 	b := &bench{t: t, net: n, ran: make(chan error, 1), rnd: newBenchRand()}
 	next := cfg.Events
 	cfg.Events = func(e event.Event) {
@@ -57,7 +57,13 @@ func newBench(t *testing.T, n *network, cfg Config) *bench {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.New(rand.NewPCG(3, 4))
 	}
-	b.pool = New(cfg, n)
+	if cfg.Lanes == 0 {
+		cfg.Lanes = 4
+	}
+	if len(sources) == 0 {
+		sources = []Source{{Dialer: n}}
+	}
+	b.pool = New(cfg, sources...)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	go func() { b.ran <- b.pool.Run(ctx) }()
@@ -79,9 +85,7 @@ func (b *bench) object(size int) ([]byte, digest.Object) {
 		}
 	}
 	o := digest.NewObject(data)
-	b.net.mu.Lock()
-	b.net.content[o.ID] = data
-	b.net.mu.Unlock()
+	b.net.content.put(o.ID, data)
 	return data, o
 }
 

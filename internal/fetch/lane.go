@@ -10,7 +10,6 @@ const (
 	softMin     = 2 * time.Second
 	hardMin     = 8 * time.Second
 	patienceMin = 30 * time.Second
-	rttMax      = 10 * time.Second
 
 	startWindow = 256 << 10 // wire bytes that a new lane may owe
 	minRequest  = 64 << 10  // wire bytes
@@ -22,6 +21,7 @@ const (
 // the pool's clock unless they are a time.Time.
 type lane struct {
 	conn Lane
+	src  *source
 	id   int
 	gone chan struct{} // closed when the pool has dropped the lane
 
@@ -43,20 +43,22 @@ type lane struct {
 	kept    bool          // an old flow that a blackout leaves alone
 	drain   bool          // one lane too many
 
-	rtt     time.Duration // sampled; 0 when unknown
+	path    PathInfo      // sampled
+	rtt     time.Duration // of path; 0 when unknown
 	latency time.Duration // least time from a request to its first block
 	read    time.Time     // sampled
 }
 
-func newLane(c Lane, id int, now time.Duration) *lane {
-	l := &lane{conn: c, id: id, gone: make(chan struct{}), reqs: map[*request]struct{}{}, xs: map[*exchange]struct{}{},
+func newLane(s *source, c Lane, id int, now time.Duration) *lane {
+	l := &lane{conn: c, src: s, id: id, gone: make(chan struct{}), reqs: map[*request]struct{}{}, xs: map[*exchange]struct{}{},
 		window: startWindow, good: now, alive: now, idle: now, below: -1}
 	l.sample()
 	return l
 }
 
 func (l *lane) sample() {
-	l.rtt = min(max(l.conn.RTT(), 0), rttMax)
+	l.path = l.conn.Path().clean()
+	l.rtt = l.path.RTT
 	l.read = l.conn.LastRead()
 }
 
@@ -84,16 +86,16 @@ func (l *lane) live(now, patience time.Duration) bool {
 	return now-last < l.soft() || l.reading() && now-last < patience
 }
 
-// allowed returns the wire bytes that the lane may owe: 1.5 round trips and
-// half a second at its rate.
-func (l *lane) allowed() int64 {
+// allowed returns the wire bytes that the lane may owe: what it gets in 1.5
+// round trips and the given time.
+func (l *lane) allowed(ahead time.Duration) int64 {
 	w := l.window
-	if l.meter.peak > 0 {
+	if l.meter.full {
 		rtt := l.rtt
 		if rtt == 0 {
 			rtt = l.latency
 		}
-		w = min(w, int64(l.meter.peak*(1.5*rtt.Seconds()+.5)))
+		w = min(w, int64(l.meter.peak*(1.5*rtt.Seconds()+ahead.Seconds())))
 	}
 	return max(w, 2*minRequest)
 }
@@ -112,27 +114,38 @@ type meter struct {
 	bytes int64
 	since time.Time
 	busy  bool
-	rate  float64 // verified wire bytes per second, smoothed over 2 s
+	rate  float64 // verified wire bytes per second, smoothed over 2 s once it is full
 	peak  float64 // the same, falling slowly
+	flat  int     // windows in a row in which it grew little
+	full  bool    // it has once ceased to grow: until then it says nothing of what the lane can do
 }
 
-const meterWindow = 500 * time.Millisecond
+const (
+	meterWindow = 500 * time.Millisecond
+	meterGrowth = 1.25 // less than this in flatFor windows, and the lane is full, as BBR has it
+	flatFor     = 2
+)
 
-func (m *meter) tick(now time.Time, busy bool) {
+func (m *meter) tick(now time.Time, rtt time.Duration, busy bool) {
 	dt := now.Sub(m.since)
-	if dt < meterWindow && m.busy {
+	if dt < max(meterWindow, 2*rtt) && m.busy {
 		m.busy = busy
 		return
 	}
 	if m.busy && busy {
 		s := dt.Seconds()
 		r := float64(m.bytes) / s
-		if m.rate == 0 {
-			m.rate = r
-		} else {
-			m.rate += (r - m.rate) * (1 - math.Exp(-s/2))
+		if m.flat++; r >= meterGrowth*m.peak {
+			m.flat = 0
 		}
-		m.peak = max(m.rate, m.peak*math.Exp(-s/10))
+		m.full = m.full || m.flat >= flatFor
+		if m.full {
+			m.rate += (r - m.rate) * (1 - math.Exp(-s/2))
+			m.peak = max(m.rate, m.peak*math.Exp(-s/10))
+		} else {
+			m.rate = r
+			m.peak = max(m.peak, r)
+		}
 	}
 	m.bytes, m.since, m.busy = 0, now, busy
 }

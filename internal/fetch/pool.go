@@ -14,7 +14,7 @@ import (
 // Pool gets objects over lanes. All methods are safe for concurrent use.
 type Pool struct {
 	cfg    Config
-	dialer Dialer
+	made   time.Time
 	wake   chan struct{} // the supervisor has something to do
 	wg     sync.WaitGroup
 	ctx    context.Context // of everything that lanes do
@@ -43,8 +43,19 @@ type Pool struct {
 	lanes    []*lane // by age
 	closing  map[*lane]struct{}
 	nextID   int
-	ctl      controller
+	sources  []*source
+	home     *source // of the last exchange that went well
+	ctl      *climber
+	nice     *yielder // nil when the job need not give way
 	dial     dialState
+	path     PathInfo    // of all lanes
+	speed    speedometer // of crossed
+	crossed  int64       // verified wire bytes
+	hold     holdShare
+	recycled time.Duration // when a lane was last replaced for being slow
+	busyTo   time.Time     // the server asked to be left alone until then
+	stage    string        // what the sender said it does
+	stageAt  time.Time
 	narrow   bool          // the link is so slow that one block at a time is right
 	patience time.Duration // how long unverified bytes are taken for life
 
@@ -65,15 +76,21 @@ type Pool struct {
 	inClosed, outClosed             int64
 	events                          []event.Event
 	report                          reporter
+	limits                          limiter
 }
 
-// New returns a pool that does nothing until Run is called.
-func New(cfg Config, d Dialer) *Pool {
+// New returns a pool that does nothing until Run is called. There must be a
+// source; all sources of a pool have the same objects.
+func New(cfg Config, sources ...Source) *Pool {
 	cfg = cfg.withDefaults()
 	p := &Pool{
-		cfg: cfg, dialer: d, wake: make(chan struct{}, 1), clock: newClock(), tasks: list.New(),
-		exchanges: map[*exchange]struct{}{}, closing: map[*lane]struct{}{}, ctl: newFixed(cfg.Lanes),
-		patience: patienceMin, goodAt: time.Now(), throttle: throttle{rate: cfg.BwLimit},
+		cfg: cfg, made: time.Now(), sources: newSources(sources), wake: make(chan struct{}, 1), clock: newClock(), tasks: list.New(),
+		exchanges: map[*exchange]struct{}{}, closing: map[*lane]struct{}{}, ctl: newClimber(cfg.Lanes),
+		patience: patienceMin, goodAt: time.Now(), recycled: -recycleEvery,
+	}
+	p.throttle.limit(cfg.BwLimit)
+	if cfg.Nice {
+		p.nice = newYielder()
 	}
 	p.dial.bucket = bucket{tokens: float64(16 + cfg.Lanes), burst: float64(16 + cfg.Lanes), rate: 4}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
@@ -198,6 +215,15 @@ func (p *Pool) Hold(reason string) (release func()) {
 	}
 }
 
+// SetBwLimit bounds from now on what is received, in bytes per second; 0 is no
+// limit.
+func (p *Pool) SetBwLimit(rate int64) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.throttle.limit(rate)
+	p.kick()
+}
+
 // Stats returns the counters.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
@@ -205,6 +231,7 @@ func (p *Pool) Stats() Stats {
 	in, out := p.wire()
 	s := Stats{Verified: p.done, WireIn: in, WireOut: out, Lanes: len(p.lanes), Retries: p.retries, LinkDown: p.down,
 		Hedged: p.hedged + p.stolen, Duplicate: p.duplicate}
+	s.Limit, s.LimitDetail, s.Mostly, s.MostlyDetail = p.limits.now, p.limits.detail, p.limits.mostly, p.limits.mostlyDetail
 	if p.dark {
 		s.LinkDown += time.Since(p.darkSince)
 	}
@@ -310,6 +337,9 @@ func (p *Pool) close() error {
 		if t.Done != nil {
 			p.post = append(p.post, func() { t.Done(t.err) })
 		}
+	}
+	for _, s := range p.sources {
+		s.Budget.leave(s)
 	}
 	p.bell.ring()
 	events := p.takeEvents(true)

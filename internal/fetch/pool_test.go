@@ -57,9 +57,7 @@ func TestManySmallObjectsArePipelined(t *testing.T) {
 			data[0], data[1], data[2] = byte(i), byte(i>>8), byte(i>>16)
 			o := digest.NewObject(data)
 			c := append([]byte(nil), data...)
-			n.mu.Lock()
-			n.content[o.ID] = c
-			n.mu.Unlock()
+			n.content.put(o.ID, c)
 			if err := b.pool.Add(t.Context(), b.task(c, o, nil)); err != nil {
 				t.Fatal(err)
 			}
@@ -318,25 +316,6 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 			t.Error("nothing was said about the overload")
 		}
 	})
-}
-
-func TestFixedController(t *testing.T) {
-	f := newFixed(8)
-	f.overloaded(0)
-	f.overloaded(10 * ms)
-	if n := f.lanes(time.Second); n != 4 {
-		t.Errorf("%d lanes after a burst of refusals", n)
-	}
-	f.overloaded(2 * time.Second)
-	if n := f.lanes(3 * time.Second); n != 2 {
-		t.Errorf("%d lanes after a second", n)
-	}
-	for s := range 100 {
-		f.lanes(time.Duration(s) * time.Second)
-	}
-	if n := f.lanes(200 * time.Second); n != 8 {
-		t.Errorf("%d lanes after a long time", n)
-	}
 }
 
 func TestBandwidthLimit(t *testing.T) {

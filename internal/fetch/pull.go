@@ -10,6 +10,12 @@ const (
 	// tail is the part of the job, in wire bytes, that is hedged.
 	tailMin   = 2 << 20
 	tailShare = 50 // one in 50 of the job
+
+	aheadMost  = 500 * time.Millisecond
+	aheadLeast = 100 * time.Millisecond
+
+	// maxRequests bounds what requests cost in memory: a block each.
+	maxRequests = 512
 )
 
 // fill gives lane l as much work as it may have. Called with the mutex held.
@@ -35,7 +41,7 @@ func (p *Pool) pull(l *lane) bool {
 	switch {
 	case p.err != nil, l.suspect, l.drain, len(p.queue) == 0 && p.requests == 0:
 		return false
-	case p.narrow && p.anyBusy(), l.slots > (p.cfg.InFlight-1)*slot:
+	case p.requests >= maxRequests, p.narrow && p.anyBusy(), l.slots > (p.cfg.InFlight-1)*slot:
 		return false
 	case !l.pause.IsZero() && time.Now().Before(l.pause):
 		return false
@@ -44,7 +50,7 @@ func (p *Pool) pull(l *lane) bool {
 	if free <= 0 {
 		return false
 	}
-	room := min(l.allowed()-l.out, free)
+	room := min(l.allowed(p.ahead())-l.out, free)
 	if room <= 0 {
 		return false
 	}
@@ -52,13 +58,40 @@ func (p *Pool) pull(l *lane) bool {
 	if !p.throttle.allow(time.Now(), p.received()+p.out, size) {
 		return false
 	}
-	if len(p.queue) > 0 {
-		t := p.queue[0]
+	if t := p.next(l.src); t != nil {
 		from, to := t.run(size)
 		p.start(l, t, from, to)
 		return true
 	}
 	return p.takeOver && (p.steal(l, size) || p.hedge(l, size))
+}
+
+// next returns the oldest task with a waiting block that s may have, nil for
+// none. Called with the mutex held.
+func (p *Pool) next(s *source) (best *task) {
+	for i, t := range p.queue {
+		if t.lacks[s] {
+			continue
+		}
+		if i == 0 {
+			return t
+		}
+		if best == nil || t.seq < best.seq {
+			best = t
+		}
+	}
+	return best
+}
+
+// ahead returns for how long a lane is given work in advance: half a second,
+// and less towards the end, where what a slow lane owes keeps the others idle.
+// Called with the mutex held.
+func (p *Pool) ahead() time.Duration {
+	if p.speed.rate <= 0 {
+		return aheadMost
+	}
+	left := float64(p.queued+p.out) / p.speed.rate
+	return time.Duration(min(max(left/4, aheadLeast.Seconds()), aheadMost.Seconds()) * float64(time.Second))
 }
 
 // owed returns the wire bytes that are on their way, but for those that silent
@@ -86,9 +119,11 @@ func (p *Pool) size(l *lane, room int64) int64 {
 		return 1 // one block
 	}
 	s := (p.queued + p.out) / int64(3*max(1, len(p.lanes))*p.cfg.InFlight)
+	// On a long way few lanes cannot fill it with small requests.
+	s = max(s, int64(l.meter.peak*l.rtt.Seconds())/4)
 	s = min(s, room, l.window/4)
-	if p.cfg.BwLimit > 0 {
-		s = min(s, p.cfg.BwLimit/8)
+	if p.throttle.rate > 0 {
+		s = min(s, p.throttle.rate/8)
 	}
 	if s < minRequest {
 		s = min(minRequest, max(1, p.queued+p.out))
@@ -98,7 +133,7 @@ func (p *Pool) size(l *lane, room int64) int64 {
 
 // received returns the bytes that have arrived, where a limit needs it.
 func (p *Pool) received() int64 {
-	if p.cfg.BwLimit <= 0 {
+	if p.throttle.rate <= 0 {
 		return 0
 	}
 	in, _ := p.wire()
@@ -140,7 +175,7 @@ func (p *Pool) steal(l *lane, size int64) bool {
 			continue
 		}
 		for r := range m.reqs {
-			if best != nil && r.began >= best.began {
+			if best != nil && r.began >= best.began || r.t.lacks[l.src] {
 				continue
 			}
 			if a, b, w := l.spare(r, r.next, size); b > a {
@@ -172,7 +207,7 @@ func (p *Pool) hedge(l *lane, size int64) bool {
 			continue
 		}
 		for r := range m.reqs {
-			if best != nil && r.began >= best.began {
+			if best != nil && r.began >= best.began || r.t.lacks[l.src] {
 				continue
 			}
 			// The back half: the other lane goes on with the front.

@@ -53,7 +53,8 @@ func (p *Pool) takeEvents(last bool) []event.Event {
 	if last || p.wanted() && now.Sub(p.report.progress) >= reportEvery {
 		p.report.progress = now
 		in, out := p.wire()
-		events = append(events, event.Progress{Done: p.done, WireIn: in, WireOut: out, Lanes: len(p.lanes), Retries: p.retries})
+		events = append(events, event.Progress{Done: p.done, WireIn: in, WireOut: out, Lanes: len(p.lanes), Retries: p.retries,
+			Limit: p.limits.now, LimitDetail: p.limits.detail})
 	}
 	return events
 }

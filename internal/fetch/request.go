@@ -44,7 +44,7 @@ func (p *Pool) start(l *lane, t *task, from, to int) {
 	r.slots = int(min(max(size*slot/minRequest, 1), slot))
 	if len(l.reqs) == 0 {
 		l.good = now
-		l.meter.tick(time.Now(), false)
+		l.meter.tick(time.Now(), l.rtt, false)
 	}
 	l.reqs[r] = struct{}{}
 	t.reqs[r] = struct{}{}
@@ -182,23 +182,29 @@ func (p *Pool) verified(r *request, i int, w int64) {
 	l.fails = 0
 	l.meter.bytes += w
 	l.window = min(l.window+w, p.cfg.MaxOutstanding)
-	p.progressed(now)
+	p.crossed += w
+	p.progressed(l.src, now)
 }
 
 // wrong handles a block that does not match its digest. Called with the mutex
 // held.
 func (p *Pool) wrong(r *request, i int) error {
-	t := r.t
+	t, src := r.t, r.l.src
 	err := fmt.Errorf("block %d of object %s arrived wrong", i, t.Object.ID)
+	src.wrong++
 	if !t.closed && t.state[i] != written {
-		if t.bad[i] {
+		first, twice := t.bad[i]
+		switch {
+		case !twice:
+			if t.bad == nil {
+				t.bad = map[int]*source{}
+			}
+			t.bad[i] = src
+		case first == src && p.retire(src, err): // a mirror that is not one
+		default:
 			p.fail(fault.New(fault.Integrity, "the source may be damaged or tampered with: verify it at the sender",
 				"block %d of object %s (%s) arrived wrong twice, over two connections", i, t.Object.ID, t.Locator))
 		}
-		if t.bad == nil {
-			t.bad = map[int]bool{}
-		}
-		t.bad[i] = true
 	}
 	p.unref(t, i)
 	p.queue.settle(t)
@@ -240,15 +246,18 @@ func (p *Pool) ended(r *request, err error) {
 	var busy RetryAfter
 	switch {
 	case all:
+		l.src.succeeded()
 		p.fill(l)
 		return
 	case errors.Is(err, ErrGone):
-		p.finish(t, err)
+		p.gone(t, l.src, err)
 	case retryAfter(err, &busy):
 		p.overloaded(busy)
 		l.pause = time.Now().Add(busy.After)
 	case permanent(err):
-		p.fail(err)
+		if !p.retire(l.src, err) {
+			p.fail(err)
+		}
 	default:
 		p.retries++
 		p.cause = err

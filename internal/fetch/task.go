@@ -16,14 +16,15 @@ const written = 255
 type task struct {
 	Task
 	seq     int64
-	elem    *list.Element // in the pool's list of tasks that are not done
-	index   int           // in the queue; -1 when no block waits
-	state   []uint8       // per block: number of requests that have it, or written
-	cursor  int           // no block before it waits
-	waiting int           // blocks that no request has
-	left    int           // blocks not written
-	writing int           // calls of Write that run
-	bad     map[int]bool  // blocks that have arrived wrong once
+	elem    *list.Element    // in the pool's list of tasks that are not done
+	index   int              // in the queue; -1 when no block waits
+	state   []uint8          // per block: number of requests that have it, or written
+	cursor  int              // no block before it waits
+	waiting int              // blocks that no request has
+	left    int              // blocks not written
+	writing int              // calls of Write that run
+	bad     map[int]*source  // blocks that have arrived wrong once, and from where
+	lacks   map[*source]bool // sources that do not have it
 	reqs    map[*request]struct{}
 	closed  bool          // no more blocks are taken
 	told    bool          // Done is called

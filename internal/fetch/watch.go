@@ -18,6 +18,9 @@ const (
 	slowShare = .15
 	slowFor   = 10 * time.Second
 	slowLanes = 3 // fewer lanes have no median to speak of
+	// recycleEvery is the least time between two lanes that are replaced for
+	// being slow: where many are, others will not be better.
+	recycleEvery = 5 * time.Second
 
 	keptFlows = 2
 )
@@ -88,16 +91,18 @@ func (p *Pool) step(start time.Time) time.Duration {
 	if p.ends(now); p.err != nil {
 		return 0
 	}
+	p.measure()
 	p.dialMore(now)
 	p.takeOver = true // looking for work to take over is too dear to be done for every block
 	p.fillAll()
 	p.takeOver = false
 	p.report.stuck(p)
+	p.limits.look(p.situation(now))
 	p.bell.ring()
 	switch {
 	case !p.wanted() && len(p.lanes) == 0:
 		return wait
-	case p.queued == 0 && p.out > 0:
+	case p.queued == 0 && p.out > 0, p.throttled():
 		return min(wait, tailTick)
 	}
 	return min(wait, tick)
@@ -105,9 +110,9 @@ func (p *Pool) step(start time.Time) time.Duration {
 
 // progressed notes that something of use has arrived. Called with the mutex
 // held.
-func (p *Pool) progressed(now time.Duration) {
+func (p *Pool) progressed(s *source, now time.Duration) {
 	p.good, p.goodAt = now, time.Now()
-	p.dial.streak = 0
+	s.streak = 0
 	if p.dark {
 		p.kick()
 	}
@@ -119,7 +124,7 @@ func (p *Pool) watchLanes(now time.Duration) {
 	at := time.Now()
 	for _, l := range p.lanes {
 		l.sample()
-		l.meter.tick(at, len(l.reqs) > 0)
+		l.meter.tick(at, l.rtt, len(l.reqs) > 0)
 		if l.rtt > 0 {
 			p.rtt = l.rtt
 		}
@@ -132,7 +137,7 @@ func (p *Pool) watchLanes(now time.Duration) {
 		case l.owes():
 		case l.drain:
 			p.closeLane(l, errFewer, false)
-		case now-l.idle >= p.cfg.IdleClose && p.queued == 0 && (len(p.exchanges) == 0 || len(p.lanes) > 1):
+		case now-l.idle >= p.cfg.IdleClose && (len(p.exchanges) == 0 || len(p.lanes) > 1):
 			p.closeLane(l, errIdle, false)
 		}
 	}
@@ -144,7 +149,8 @@ func (p *Pool) watchLane(l *lane, now time.Duration, median float64) {
 		if l.below < 0 {
 			l.below = now
 		}
-		if now-l.below >= slowFor && !p.dark {
+		if now-l.below >= slowFor && now-p.recycled >= recycleEvery && !p.dark {
+			p.recycled = now
 			p.closeLane(l, errStraggle, true)
 			return
 		}
@@ -219,7 +225,9 @@ func (p *Pool) watchLink(now time.Duration) {
 	case p.dark && (p.good > p.darkAt || !p.wanted()):
 		p.dark = false
 		p.down += time.Since(p.darkSince)
-		p.dial.after = time.Time{}
+		for _, s := range p.sources {
+			s.after = time.Time{}
+		}
 		for _, l := range p.lanes {
 			l.kept = false
 		}

@@ -123,6 +123,8 @@ func (a *applier) item(ctx context.Context, it *plan.Item) error {
 		return a.content.spans(ctx, it.Spans)
 	case it.Pack != nil:
 		return a.content.pack(ctx, it.Pack)
+	case it.Patch != nil:
+		return a.content.patch(ctx, it.Patch)
 	}
 	rec := it.Record
 	if err := a.asked(rec); err != nil {

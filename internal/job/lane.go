@@ -25,34 +25,61 @@ import (
 // Dial makes one connection to the sender.
 type Dial func(ctx context.Context) (*lane.Conn, error)
 
-// dialer gives fetch its lanes.
-type dialer struct {
-	dial   Dial
-	module string
+// sender is a server that the job asks: the source, or one of its mirrors.
+type sender struct {
+	Mirror
+	j     *job
+	index int
 }
 
-func (d *dialer) Dial(ctx context.Context) (fetch.Lane, error) {
-	c, err := d.dial(ctx)
+// Dial implements fetch.Dialer.
+func (s *sender) Dial(ctx context.Context) (fetch.Lane, error) {
+	c, err := s.Mirror.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &link{Conn: c, module: d.module}, nil
+	return &link{Conn: c, from: s}, nil
+}
+
+// senders returns everyone that can be asked, the source first.
+func (j *job) senders() (all []fetch.Source) {
+	o := &j.o
+	first := Mirror{Dial: o.Dial, Module: o.Module, Path: o.Path, Name: o.From, Budget: o.Budget}
+	for i, m := range append([]Mirror{first}, o.Mirrors...) {
+		if m.Budget == nil {
+			m.Budget = fetch.NewBudget(0)
+		}
+		all = append(all, fetch.Source{Dialer: &sender{m, j, i}, Budget: m.Budget, Name: m.Name})
+	}
+	return all
 }
 
 // link is a lane that speaks the native protocol.
 type link struct {
 	*lane.Conn
-	module string
+	from   *sender
+	road   road
+	ledger sync.Once
+	asked  asked
 }
 
 // Counters implements fetch.Lane.
 func (l *link) Counters() (in, out int64) { return l.In(), l.Out() }
 
+// Path implements fetch.Lane.
+func (l *link) Path() fetch.PathInfo {
+	i, ok := l.Info()
+	if !ok {
+		return fetch.PathInfo{RTT: l.RTT()}
+	}
+	return l.road.info(time.Now(), i)
+}
+
 // Close implements fetch.Lane.
 func (l *link) Close(cause error) { l.Conn.Close(cause) }
 
 func (l *link) request(ctx context.Context, method, path, query string, body io.Reader) (*http.Request, error) {
-	u := url.URL{Scheme: "https", Host: "ropeway", Path: "/v1/m/" + l.module + "/" + path, RawQuery: query}
+	u := url.URL{Scheme: "https", Host: "ropeway", Path: "/v1/m/" + l.from.Module + "/" + path, RawQuery: query}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, fault.Wrap(fault.Other, err, "", "request")
@@ -63,14 +90,16 @@ func (l *link) request(ctx context.Context, method, path, query string, body io.
 
 // Get implements fetch.Lane.
 func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte) error) error {
+	l.ledger.Do(l.follow)
 	query, compressed := strings.CutPrefix(r.Locator, "z&")
 	if !compressed {
 		query = r.Locator
 	}
-	req, err := l.request(ctx, http.MethodGet, "o/"+r.Object.ID.String(), query, nil)
+	req, err := l.request(ctx, http.MethodGet, "o/"+r.Object.ID.String(), l.from.locate(query), nil)
 	if err != nil {
 		return err
 	}
+	l.from.j.shape(req.Header)
 	from := int64(r.From) * digest.BlockSize
 	to := min(int64(r.To)*digest.BlockSize, r.Object.Size)
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
@@ -78,11 +107,14 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 	if compressed {
 		req.Header.Set("Accept-Encoding", "zstd")
 	}
+	l.asked.begin(time.Now())
+	defer func() { l.asked.end(time.Now()) }()
 	resp, err := l.RoundTrip(req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	l.granted(resp)
 	if resp.StatusCode != http.StatusPartialContent {
 		return refusal(resp)
 	}
@@ -104,6 +136,15 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 		}
 	}
 	return nil
+}
+
+// granted notes how many lanes the sender lets this process have.
+func (l *link) granted(resp *http.Response) {
+	if text := resp.Header.Get(wire.LanesHeader); text != "" {
+		if n, err := strconv.Atoi(text); err == nil {
+			l.from.Budget.Grant(n)
+		}
+	}
 }
 
 var blocks = sync.Pool{New: func() any { b := make([]byte, digest.BlockSize); return &b }}

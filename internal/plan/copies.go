@@ -30,6 +30,8 @@ type copies struct {
 	blocks []uint32 // where each block of paths begins in text
 	last   []byte
 	sizes  map[int64]struct{} // of files larger than PackMax
+
+	held, total int64 // bytes of the files that the patcher holds, and of all
 }
 
 func (c *copies) hasSize(n int64) bool {
@@ -133,18 +135,24 @@ func (s *sender) copiesOf(ctx context.Context) *copies {
 	}
 	defer done()
 	var r manifest.Record
-	for {
+	for room := true; ; {
 		if err := src.Next(&r); err != nil {
 			if !errors.Is(err, io.EOF) {
 				s.copies = &copies{} // a list that cannot be read to its end proves nothing
 			}
 			return s.copies
 		}
-		if r.Type != manifest.File || r.Size <= inlineMax {
+		if p := s.Patcher; p != nil && r.Type == manifest.File {
+			s.copies.total += r.Size
+			if p.Holds(r.Digest, r.Size) {
+				s.copies.held += r.Size
+			}
+		}
+		if r.Type != manifest.File || r.Size <= inlineMax || !room {
 			continue
 		}
-		if !s.copies.add(r.Path, &r.Digest) {
-			return s.copies
+		if room = s.copies.add(r.Path, &r.Digest); !room {
+			continue
 		}
 		if r.Size > PackMax {
 			s.copies.sizes[r.Size] = struct{}{}

@@ -130,6 +130,9 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 	if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
 		return Content{Way: Copy, From: from}, nil
 	}
+	if s.patched(ctx, old, rec.Size) {
+		return s.later(f, rec), nil
+	}
 	seq, off, err := s.packs.add(ctx, f.Path, data)
 	return Content{Way: Packed, Pack: seq, Offset: off}, fatal(err)
 }
@@ -137,7 +140,8 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 func (s *sender) large(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry, file *os.File) (Content, error) {
 	// A file of a size that the receiver has is read first: it may be there
 	// already, changed in nothing but its times or name.
-	if !f.Known && (old != nil && old.Size == rec.Size || s.copiesOf(ctx).hasSize(rec.Size)) {
+	wait := s.patched(ctx, old, rec.Size)
+	if !f.Known && (wait || old != nil && old.Size == rec.Size || s.copiesOf(ctx).hasSize(rec.Size)) {
 		sum, err := s.hash(ctx, f, file)
 		if err != nil {
 			return Content{}, err
@@ -148,6 +152,9 @@ func (s *sender) large(ctx context.Context, f *found, rec *manifest.Record, old 
 		}
 		if from, ok := s.lookUp(ctx, sum, rec.Size); ok {
 			return Content{Way: Copy, From: from}, nil
+		}
+		if wait {
+			return s.later(f, rec), nil
 		}
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return Content{}, err

@@ -32,6 +32,10 @@ type Sender struct {
 	// nothing new.
 	HeldTree digest.Digest
 
+	// Patcher, if set, makes the plan's patch. Base may set it when it is first
+	// called.
+	Patcher Patcher
+
 	OmitRoot bool // the root's own attributes do not matter
 	Fast     bool // the link outruns compression: little of it
 
@@ -79,6 +83,8 @@ type sender struct {
 	buf     []byte
 	quiet   bool  // everything found so far is as the receiver holds it
 	calm    int64 // how many that is
+
+	patching patching
 }
 
 // Result is what came of a plan.
@@ -114,6 +120,7 @@ func (p *Sender) Run(ctx context.Context) (Result, error) {
 	defer done()
 	s.base = manifest.NewCursor(src)
 	s.packs.init(ctx, p.Store)
+	s.patching.Patcher = p.Patcher
 	if p.Fast {
 		s.packs.level = zstd.SpeedFastest
 		s.comp = manifest.NewFastCompressor()
@@ -207,6 +214,9 @@ func (s *sender) run(ctx context.Context, walk *scanReader) error {
 		}
 		s.note(n)
 	}
+	if err := s.patch(ctx); err != nil {
+		return err
+	}
 	return s.flush()
 }
 
@@ -292,6 +302,7 @@ func (s *sender) gone(b *manifest.Record) {
 		s.enc.Append(&manifest.Record{Op: manifest.Del, Entry: manifest.Entry{Path: b.Path}})
 		s.cut, s.cutting = strings.Clone(b.Path), true
 	}
+	s.leftover(&b.Entry)
 	s.base.Take()
 }
 
@@ -321,6 +332,7 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	}
 	if old != nil && s.cutting && manifest.Within(old.Path, s.cut) {
 		// Its directory was replaced, so the receiver will not have it any more.
+		s.leftover(&old.Entry)
 		s.base.Take()
 		old = nil
 	}
@@ -348,6 +360,9 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	}
 	if keep {
 		rec = manifest.Record{Entry: *oldEntry}
+	}
+	if oldEntry != nil && !manifest.SameContent(oldEntry, &rec.Entry) {
+		s.leftover(oldEntry)
 	}
 	if oldEntry == nil || !manifest.SameContent(oldEntry, &rec.Entry) || !manifest.SameAttrs(oldEntry, &rec.Entry, s.mask) {
 		s.enc.Append(&rec)
@@ -380,6 +395,7 @@ func (s *sender) skipBelow(path string) error {
 		if b == nil || err != nil || !manifest.Within(b.Path, path) {
 			return err
 		}
+		s.leftover(&b.Entry)
 		s.base.Take()
 	}
 }
@@ -399,6 +415,9 @@ func (s *sender) file(ctx context.Context, f *found, rec *manifest.Record, old *
 		}
 		if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
 			return Content{Way: Copy, From: from}, false, nil
+		}
+		if s.patched(ctx, old, rec.Size) {
+			return s.later(f, rec), false, nil
 		}
 	}
 	for range 3 {

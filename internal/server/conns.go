@@ -20,10 +20,18 @@ type guard struct {
 	all  int
 	by   map[netip.Prefix]int
 	new  map[netip.Prefix]int // those that have shown no token yet
+	open map[*conn]struct{}
+	done tcpSum // of connections that are closed
+	told tcpSum // as it was exposed last
 }
 
 func newGuard(most, perAddr int, m *metrics, report func(Conn)) *guard {
-	return &guard{most: most, perAddr: perAddr, m: m, report: report, by: map[netip.Prefix]int{}, new: map[netip.Prefix]int{}}
+	g := &guard{
+		most: most, perAddr: perAddr, m: m, report: report,
+		by: map[netip.Prefix]int{}, new: map[netip.Prefix]int{}, open: map[*conn]struct{}{},
+	}
+	m.reg.MustRegister(g)
+	return g
 }
 
 // beyond is how many connections above a bound are still answered.
@@ -38,9 +46,12 @@ type conn struct {
 	start time.Time
 	// over says why requests on it are refused; "" if they are not.
 	over     string
+	lane     atomic.Bool // it speaks the native protocol
+	tcp      tcpSum      // at its end
 	in, out  atomic.Int64
 	requests atomic.Int64
-	once     sync.Once
+	once     sync.Once   // before it is closed
+	gone     sync.Once   // after
 	stranger bool        // guarded by g.mu: it has shown no token yet
 	timer    *time.Timer // closes a stranger's connection that makes no request
 }
@@ -102,6 +113,7 @@ func (g *guard) admit(c net.Conn) *conn {
 		g.by[n.key]++
 		g.new[n.key]++
 		n.stranger = true
+		g.open[n] = struct{}{}
 	}
 	g.mu.Unlock()
 
@@ -129,6 +141,8 @@ func (g *guard) release(n *conn) {
 	}
 	n.known()
 	g.all--
+	delete(g.open, n)
+	g.done.add(n.tcp)
 	if g.by[n.key]--; g.by[n.key] == 0 {
 		delete(g.by, n.key)
 	}
@@ -159,8 +173,9 @@ func (n *conn) Write(p []byte) (int, error) {
 }
 
 func (n *conn) Close() error {
+	n.once.Do(func() { n.tcp, _ = n.readTCP() })
 	err := n.Conn.Close()
-	n.once.Do(func() { n.g.release(n) })
+	n.gone.Do(func() { n.g.release(n) })
 	return err
 }
 

@@ -48,7 +48,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.moving.remove(rec)
 	// Health is told however much else there is to do.
 	c.urgent = c.route.name == routeHealth || c.route.name == routeReady
-	entered := s.gate.enter(c.urgent)
+	// A ledger does nothing but wait, one for each lane that others count for.
+	entered := s.gate.enter(c.urgent || c.route.name == routeLedger)
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented comparison
@@ -123,6 +124,9 @@ func (s *server) dispatch(c *call, w *recorder, r *http.Request) *refusal {
 		return f
 	}
 	if c.route.native {
+		if n := connOf(lane.ConnOf(r.Context())); n != nil {
+			n.lane.Store(true)
+		}
 		if r.TLS == nil || r.TLS.Version < tls.VersionTLS13 {
 			return errOldTLS
 		}
@@ -199,10 +203,18 @@ func (s *server) serveModule(c *call, w *recorder, r *http.Request) *refusal {
 	case routeFile:
 		s.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), allowedKey{}, m)))
 	case routePlan, routeUpload, routeObject, routeDelta:
+		if c.route.name == routeObject {
+			lane.Shape(r)
+		}
 		if c.route.name == routePlan && !s.ready.Load() {
 			return errStopping
 		}
 		m.native.ServeHTTP(w, r)
+	case routeLedger:
+		if r.Method != http.MethodGet {
+			return errMethod
+		}
+		lane.ServeLedger(w, r, s.stopping)
 	case routePush:
 		switch {
 		case m.push == nil:

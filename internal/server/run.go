@@ -46,6 +46,7 @@ func (s *server) run(ctx context.Context) error {
 		err = fault.Wrap(fault.Other, err, "", "the server cannot accept connections any more")
 	}
 	s.setReady(false)
+	close(s.stopping)
 	stopSweeping()
 	s.drain(hs, cut)
 	stopMoving()

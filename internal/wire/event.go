@@ -51,6 +51,8 @@ type eventLine struct {
 	WireOut     int64         `json:"wire_out,omitzero"`
 	Lanes       int           `json:"lanes,omitzero"`
 	Retries     int64         `json:"retries,omitzero"`
+	Limit       string        `json:"limit,omitzero"`
+	LimitDetail string        `json:"limit_detail,omitzero"`
 	Up          bool          `json:"up,omitzero"`
 	Since       time.Time     `json:"since,omitzero"`
 	GiveUp      time.Time     `json:"give_up,omitzero"`
@@ -76,6 +78,11 @@ type eventLine struct {
 	Literal     int64         `json:"literal,omitzero"`
 	Moved       int64         `json:"moved,omitzero"`
 	LinkDown    time.Duration `json:"link_down,omitzero"`
+	SentTCP     int64         `json:"sent_tcp,omitzero"`
+	ResentTCP   int64         `json:"resent_tcp,omitzero"`
+	RTT         time.Duration `json:"rtt,omitzero"`
+	Congestion  string        `json:"congestion,omitzero"`
+	Via         string        `json:"via,omitzero"`
 	Elapsed     time.Duration `json:"elapsed,omitzero"`
 	Tree        string        `json:"tree,omitzero"`
 	Skipped     int64         `json:"skipped,omitzero"`
@@ -99,6 +106,7 @@ func MarshalEvent(e event.Event) ([]byte, error) {
 		l = eventLine{
 			Type: "progress", Done: e.Done, Total: e.Total, Complete: e.Complete, Files: e.Files, FilesTotal: e.FilesTotal,
 			Reused: e.Reused, WireIn: e.WireIn, WireOut: e.WireOut, Lanes: e.Lanes, Retries: e.Retries,
+			Limit: string(e.Limit), LimitDetail: e.LimitDetail,
 		}
 	case event.Link:
 		l = eventLine{Type: "link", Up: e.Up, Since: e.Since.UTC(), GiveUp: e.GiveUp.UTC(), Cause: e.Cause, Resumed: e.Resumed}
@@ -114,6 +122,7 @@ func MarshalEvent(e event.Event) ([]byte, error) {
 			Bytes: e.Bytes, Transferred: e.Transferred, Created: e.Created, Deleted: e.Deleted, Literal: e.Literal,
 			Reused: e.Reused, Moved: e.Moved, WireIn: e.WireIn, WireOut: e.WireOut, Retries: e.Retries,
 			LinkDown: e.LinkDown, Elapsed: e.Elapsed, Tree: e.Tree, Skipped: e.Skipped, Failed: e.Failed,
+			Limit: string(e.Limit), LimitDetail: e.LimitDetail, SentTCP: e.SentTCP, ResentTCP: e.ResentTCP, RTT: e.RTT, Congestion: e.Congestion, Via: e.Via,
 		}
 	case event.Exit:
 		l = eventLine{Type: "exit", Code: e.Code, Class: e.Class, Message: e.Message, Retryable: e.Retryable}
@@ -159,6 +168,7 @@ func UnmarshalEvent(b []byte) (event.Event, error) {
 		return event.Progress{
 			Done: l.Done, Total: l.Total, Complete: l.Complete, Files: l.Files, FilesTotal: l.FilesTotal,
 			Reused: l.Reused, WireIn: l.WireIn, WireOut: l.WireOut, Lanes: l.Lanes, Retries: l.Retries,
+			Limit: event.Limit(l.Limit), LimitDetail: l.LimitDetail,
 		}, nil
 	case "link":
 		return event.Link{Up: l.Up, Since: l.Since.UTC(), GiveUp: l.GiveUp.UTC(), Cause: l.Cause, Resumed: l.Resumed}, nil
@@ -174,6 +184,7 @@ func UnmarshalEvent(b []byte) (event.Event, error) {
 			Bytes: l.Bytes, Transferred: l.Transferred, Created: l.Created, Deleted: l.Deleted, Literal: l.Literal,
 			Reused: l.Reused, Moved: l.Moved, WireIn: l.WireIn, WireOut: l.WireOut, Retries: l.Retries,
 			LinkDown: l.LinkDown, Elapsed: l.Elapsed, Tree: l.Tree, Skipped: l.Skipped, Failed: l.Failed,
+			Limit: event.Limit(l.Limit), LimitDetail: l.LimitDetail, SentTCP: l.SentTCP, ResentTCP: l.ResentTCP, RTT: l.RTT, Congestion: l.Congestion, Via: l.Via,
 		}, nil
 	case "exit":
 		return event.Exit{Code: l.Code, Class: l.Class, Message: l.Message, Retryable: l.Retryable}, nil
@@ -184,6 +195,7 @@ func UnmarshalEvent(b []byte) (event.Event, error) {
 func (l *eventLine) clean() {
 	for _, s := range []*string{
 		&l.Verb, &l.Source, &l.Destination, &l.Stage, &l.Cause, &l.Change, &l.Text, &l.Tree, &l.Class, &l.Message,
+		&l.Limit, &l.LimitDetail, &l.Congestion, &l.Via,
 	} {
 		*s = CleanText(*s, MaxText)
 	}
@@ -195,7 +207,7 @@ func (l *eventLine) negative() bool {
 	return min(
 		l.Files, l.Bytes, l.Total, l.Done, l.FilesTotal, l.Reused, l.WireIn, l.WireOut, int64(l.Lanes), l.Retries,
 		l.Resumed, int64(l.ID), l.Size, l.Dirs, l.Symlinks, l.Transferred, l.Created, l.Deleted, l.Literal, l.Moved,
-		int64(l.LinkDown), int64(l.Elapsed), l.Skipped, l.Failed, int64(l.Code),
+		int64(l.LinkDown), l.SentTCP, l.ResentTCP, int64(l.RTT), int64(l.Elapsed), l.Skipped, l.Failed, int64(l.Code),
 	) < 0
 }
 

@@ -18,7 +18,7 @@ func full(e event.Event) event.Event {
 	for i := range v.NumField() {
 		f := v.Field(i)
 		switch f.Interface().(type) {
-		case string:
+		case string, event.Limit:
 			f.SetString("täxt " + v.Type().Field(i).Name)
 		case bool:
 			f.SetBool(true)

@@ -25,6 +25,9 @@ const (
 	Protocol = 0
 	// ProtocolHeader carries the version in requests and answers.
 	ProtocolHeader = "Ropeway-Protocol"
+	// LanesHeader in any answer is the number of lanes that the server lets the
+	// client's process have from now on; 0 is as many as it likes.
+	LanesHeader = "Ropeway-Lanes"
 	// PlanType is the media type of plan requests and answers.
 	PlanType = "application/vnd.ropeway.plan"
 	// MaxFrame bounds a frame, in bytes.
@@ -144,7 +147,19 @@ type PlanRequest struct {
 	Whole     bool // no differences against the receiver's files
 	Fresh     bool // read all content again
 	Fast      bool // the link outruns compression
+	Patch     Patching
+	Rate      int64 // what the link carries, as far as the client knows, in bytes per second; 0: unknown
 }
+
+// Patching says whether a plan may have a patch.
+type Patching uint8
+
+// The choices.
+const (
+	PatchNever  Patching = iota // the client has no use for one
+	PatchPays                   // if it takes less time than what it saves
+	PatchAlways                 // whatever time it takes: bytes are dear
+)
 
 // Base says what the receiver holds.
 type Base struct {
@@ -269,6 +284,8 @@ func (p *PlanRequest) Marshal() []byte {
 	m.bool(9, p.Whole)
 	m.bool(10, p.Fresh)
 	m.bool(11, p.Fast)
+	m.num(12, uint64(p.Patch))
+	m.num(13, uint64(max(p.Rate, 0)))
 	return m.b
 }
 
@@ -299,12 +316,18 @@ func (p *PlanRequest) Unmarshal(b []byte) error {
 			p.Fresh = v != 0
 		case 11:
 			p.Fast = v != 0
+		case 12:
+			p.Patch = Patching(min(v, 255))
+		case 13:
+			p.Rate = count(v)
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
 		return err
+	case p.Patch > PatchAlways:
+		return fmt.Errorf("%w: patching %d", ErrFrame, p.Patch)
 	case !ValidJob(p.Job):
 		return fmt.Errorf("%w: job id %.70q", ErrFrame, p.Job)
 	case len(p.Filter) > MaxFilter:

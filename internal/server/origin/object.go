@@ -102,7 +102,7 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 		return nil, 0, nil, err
 	}
 	_ = dir.Close()
-	if plan.Tag(scan.StatOf(info)) != ref.Tag || ref.Offset >= info.Size {
+	if ref.Tagged && plan.Tag(scan.StatOf(info)) != ref.Tag || ref.Offset >= info.Size {
 		_ = f.Close()
 		return nil, 0, nil, errGone
 	}

@@ -33,7 +33,10 @@ type Config struct {
 	Open  func() (*fsys.Dir, error)
 	Store *store.Store
 	Temp  *fsys.Dir                        // for plans under way
+	Bases *Bases                           // more that receivers may have; not closed by the origin
 	Log   func(format string, args ...any) // server-side trouble, one line each
+	// Kept is told whenever a tree has been copied into the history; nil: nobody is.
+	Kept func(bytes int64)
 	// Limits are shared by the modules of a server. nil: the module's own.
 	Limits *Limits
 }
@@ -57,6 +60,9 @@ type Origin struct {
 	closed bool
 
 	waiting, deltas chan struct{} // bound the requests for differences, and those that are made
+	capture         *capture      // nil: no history is kept
+	patches         *patches
+	bases           *Bases
 }
 
 // counts are what happened since the start.
@@ -107,11 +113,16 @@ func New(cfg Config) *Origin {
 		cfg.Limits = NewLimits()
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Origin{
+	o := &Origin{
 		cfg: cfg, limits: cfg.Limits, digests: plan.NewDigests(), ctx: ctx, stop: stop,
 		jobs: map[string]*planJob{}, tours: map[digest.Digest]*tours{}, runs: map[digest.Digest]*planRun{}, all: map[*planRun]struct{}{},
 		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
+		patches: newPatches(), bases: cfg.Bases,
 	}
+	if h := cfg.Store.History(); h != nil {
+		o.capture = newCapture(o, h)
+	}
+	return o
 }
 
 // descend opens a directory of the module.
@@ -136,7 +147,13 @@ func (o *Origin) Handler() http.Handler {
 	mux.HandleFunc("PUT "+p+"/up/{digest}", o.upload)
 	mux.HandleFunc("GET "+p+"/o/{digest}", o.object)
 	mux.HandleFunc("POST "+p+"/delta", o.delta)
-	return mux
+	if o.capture == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer o.capture.enter()()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // Close ends all plans and waits for them.
@@ -144,6 +161,9 @@ func (o *Origin) Close() {
 	o.mu.Lock()
 	o.closed = true
 	o.mu.Unlock()
+	if o.capture != nil {
+		o.capture.close()
+	}
 	o.stop()
 	o.wg.Wait()
 	o.mu.Lock()

@@ -24,7 +24,7 @@ type planJob struct {
 	o    *Origin
 	id   string
 	tour *tour
-	fast bool
+	pace pace
 	work int64 // Limits.work when the job began
 
 	mu      sync.Mutex    // guards the rest
@@ -146,7 +146,7 @@ func (o *Origin) job(req *wire.PlanRequest) (*planJob, error) {
 		return nil, fault.New(fault.Network, "", "the server works on %d plans already", len(o.jobs))
 	}
 	j = &planJob{
-		o: o, id: req.Job, tour: o.join(v), fast: req.Fast, work: o.limits.work.Load(),
+		o: o, id: req.Job, tour: o.join(v), pace: paceOf(req), work: o.limits.work.Load(),
 		ready: make(chan struct{}), used: time.Now(),
 	}
 	o.jobs[req.Job] = j
@@ -210,7 +210,7 @@ func (j *planJob) hear(ctx context.Context, rc *http.ResponseController, body *b
 		done()
 		return nil
 	}
-	if j.run, j.err = j.o.runFor(j.tour, &base, j.fast, clientOf(ctx), held); j.err != nil {
+	if j.run, j.err = j.o.runFor(j.tour, &base, j.pace, clientOf(ctx), held); j.err != nil {
 		done()
 		j.tour.scan.Leave()
 	}

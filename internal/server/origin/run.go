@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ type planRun struct {
 	tour   *tour
 	id     digest.Digest // of view, base and what else the plan depends on
 	base   *wire.Base
-	fast   bool
+	pace   pace
 	client string // the first that wanted it
 	held   int64  // bytes that the base takes of Limits.held
 	cancel context.CancelFunc
@@ -46,10 +47,29 @@ type planRun struct {
 	closed  bool
 }
 
+// pace is what a plan depends on that is the client's and not its tree's.
+type pace struct {
+	fast  bool
+	patch wire.Patching
+	rate  int64 // bytes per second, 0: unknown; a power of two, so that plans are shared
+}
+
+func paceOf(req *wire.PlanRequest) pace {
+	p := pace{fast: req.Fast, patch: req.Patch}
+	if req.Whole {
+		p.patch = wire.PatchNever
+	}
+	if p.patch == wire.PatchPays && req.Rate > 0 {
+		p.rate = 1 << (bits.Len64(uint64(req.Rate)) - 1)
+	}
+	return p
+}
+
 // runID names a plan by what it depends on beside the tree.
-func runID(v *view, b *wire.Base, fast bool) digest.Digest {
+func runID(v *view, b *wire.Base, p pace) digest.Digest {
 	h := append([]byte(nil), v.id[:]...)
-	h = append(h, flag(fast))
+	h = append(h, flag(p.fast), byte(p.patch))
+	h = binary.AppendUvarint(h, uint64(p.rate))
 	h = append(h, b.Tree[:]...)
 	h = binary.AppendUvarint(h, uint64(len(b.Uploads)))
 	for _, d := range b.Uploads {
@@ -61,8 +81,8 @@ func runID(v *view, b *wire.Base, fast bool) digest.Digest {
 // runFor returns the plan for a base on a scan, and starts it if it is not
 // there. It takes over the job's interest in the scan, and held. Called with
 // the mutex held.
-func (o *Origin) runFor(t *tour, b *wire.Base, fast bool, client string, held int64) (*planRun, error) {
-	id := runID(t.view, b, fast)
+func (o *Origin) runFor(t *tour, b *wire.Base, p pace, client string, held int64) (*planRun, error) {
+	id := runID(t.view, b, p)
 	old := o.runs[id]
 	if old != nil && old.tour == t && old.alive() {
 		o.limits.held.Release(held)
@@ -77,7 +97,7 @@ func (o *Origin) runFor(t *tour, b *wire.Base, fast bool, client string, held in
 	}
 	ctx, cancel := context.WithCancel(o.ctx)
 	r := &planRun{
-		o: o, tour: t, id: id, base: b, fast: fast, client: client, held: held, cancel: cancel, file: file, jobs: 1,
+		o: o, tour: t, id: id, base: b, pace: p, client: client, held: held, cancel: cancel, file: file, jobs: 1,
 		wake: make(chan struct{}), used: time.Now(),
 	}
 	if old != nil && old.reusable() {
@@ -217,8 +237,7 @@ func (r *planRun) send(ctx context.Context) (wire.End, error) {
 	defer k.cancel()
 	var worked int64
 	s := plan.Sender{
-		Scan: t.scan, OmitRoot: t.omitRoot, Fast: r.fast, Lists: k.open,
-		Base: func(context.Context) (manifest.Source, func(), error) { return o.openBase(r.base) },
+		Scan: t.scan, OmitRoot: t.omitRoot, Fast: r.pace.fast, Lists: k.open,
 		Store: func(_ context.Context, id digest.Digest, data []byte) error {
 			batch := st.Objects().Begin(mod, "")
 			defer batch.Cancel()
@@ -240,11 +259,21 @@ func (r *planRun) send(ctx context.Context) (wire.End, error) {
 	if !t.fresh {
 		s.Digests = o.digests
 	}
+	p := r.offerPatch(&s)
 	res, err := s.Run(ctx)
 	if err != nil {
 		return res.End, err
 	}
-	return res.End, k.commit(&res)
+	if err := k.commit(&res); err != nil {
+		return res.End, err
+	}
+	if c := o.capture; c != nil {
+		c.add(listed{view: t.view, tree: res.Tree})
+		if b := r.base; p.declined() && len(b.Uploads) == 0 && len(b.Changes) == 0 {
+			c.ahead(wanted{t.view, b.Tree})
+		}
+	}
+	return res.End, nil
 }
 
 // keeper keeps the lists of a tree, unless they are there already.
