@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -101,6 +102,22 @@ type call struct {
 	uid   int  // 0: ours
 	bare  bool // env is all there is
 	limit time.Duration
+
+	program string // another one
+	files   int    // that it may have open; 0: as we may
+}
+
+// command returns how to run the program.
+func (c call) command(ctx context.Context, args []string) *exec.Cmd {
+	name := program
+	if c.program != "" {
+		name = c.program
+	}
+	if c.files > 0 {
+		args = append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(c.files), name}, args...)
+		name = "/bin/sh"
+	}
+	return exec.CommandContext(ctx, name, args...)
 }
 
 // result is how a command ended.
@@ -196,7 +213,7 @@ func (c call) start(args ...string) *process {
 		limit = patience
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	p := &process{c: c, args: args, cmd: exec.CommandContext(ctx, program, args...), done: make(chan struct{})}
+	p := &process{c: c, args: args, cmd: c.command(ctx, args), done: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, c.env...)
 	if c.bare {
 		p.cmd.Env = append([]string{}, c.env...)

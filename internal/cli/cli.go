@@ -84,6 +84,7 @@ func OS(engine Engine) Env {
 // app is one run of the command line.
 type app struct {
 	env         Env
+	args        []string // as given to Run
 	stdout      *gate
 	stderr      *gate
 	stdoutTTY   bool
@@ -161,6 +162,7 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 			code = a.finish(&panicError{value: v, stack: debug.Stack()})
 		}
 	}()
+	a.args = args
 	a.json = wantsJSON(args, a.env.Getenv)
 	root := a.root()
 	root.SetArgs(nonNil(args))

@@ -93,6 +93,8 @@ func TestManualNamesEverything(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
+		{"diff", "--help"}, {"patch", "--help"}, {"patch", "make", "--help"}, {"patch", "apply", "--help"},
+		{"lab", "incident", "--help"}, {"lab", "bench", "--help"},
 		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {
@@ -113,8 +115,9 @@ func TestJSONIsDocumented(t *testing.T) {
 	doc := document(t, "json.md")
 	for kind, v := range map[string]any{
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
-		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{},
+		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{}, "scene": jsonScene{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
+		"content": jsonContent{}, "difference": jsonDifference{}, "applied": jsonApplied{},
 	} {
 		_, section, found := strings.Cut(doc, "\n## "+kind+"\n")
 		if !found {

@@ -60,6 +60,17 @@ func (a *app) finish(err error) int {
 		}
 		_, _ = g.Write([]byte(text))
 	}
+	var status *exitStatus
+	if errors.As(err, &status) { // what failed has said so
+		if status.printed {
+			return status.code
+		}
+		if a.json {
+			exit := event.Exit{Code: status.code, Class: fault.Other.String(), Message: status.Error()}
+			say(a.stdout, string(jsonLine(newJSONExit(exit, ""))))
+		}
+		return status.code
+	}
 	if err != nil {
 		say(a.stderr, errorText(err))
 	}

@@ -18,6 +18,9 @@ import (
 
 	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/lab"
+	"github.com/ropeway/ropeway/internal/lab/report"
+	"github.com/ropeway/ropeway/internal/lab/trial"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -28,6 +31,29 @@ type engine struct {
 	serve func(context.Context, ServeOptions, ServeHooks) error
 	list  func(context.Context, ListOptions, func(ListEntry) error) error
 	demo  func(context.Context, DemoOptions, event.Func) error
+	make  func(context.Context, PatchOptions, event.Func) (*Difference, error)
+	apply func(context.Context, ApplyOptions, event.Func) (*Applied, error)
+
+	labRun   func(context.Context, LabOptions, LabHooks) (LabEnd, error)
+	labSet   func(context.Context, int, lab.Change) (lab.Status, error)
+	labClean func(context.Context, bool) ([]LabLeftover, error)
+
+	labIncident func(context.Context, trial.IncidentOptions, Again) (bool, int, error)
+	labBench    func(context.Context, trial.BenchOptions, Again) (*report.Bench, bool, int, error)
+}
+
+func (e engine) MakePatch(ctx context.Context, o PatchOptions, f event.Func) (*Difference, error) {
+	if e.make == nil {
+		return nil, nil
+	}
+	return e.make(ctx, o, f)
+}
+
+func (e engine) ApplyPatch(ctx context.Context, o ApplyOptions, f event.Func) (*Applied, error) {
+	if e.apply == nil {
+		return nil, nil
+	}
+	return e.apply(ctx, o, f)
 }
 
 func (e engine) Sync(ctx context.Context, o SyncOptions, f event.Func) error {
@@ -56,6 +82,41 @@ func (e engine) Demo(ctx context.Context, o DemoOptions, f event.Func) error {
 		return nil
 	}
 	return e.demo(ctx, o, f)
+}
+
+func (e engine) LabRun(ctx context.Context, o LabOptions, h LabHooks) (LabEnd, error) {
+	if e.labRun == nil {
+		return LabEnd{}, nil
+	}
+	return e.labRun(ctx, o, h)
+}
+
+func (e engine) LabSet(ctx context.Context, n int, c lab.Change) (lab.Status, error) {
+	if e.labSet == nil {
+		return lab.Status{}, nil
+	}
+	return e.labSet(ctx, n, c)
+}
+
+func (e engine) LabClean(ctx context.Context, dryRun bool) ([]LabLeftover, error) {
+	if e.labClean == nil {
+		return nil, nil
+	}
+	return e.labClean(ctx, dryRun)
+}
+
+func (e engine) LabIncident(ctx context.Context, o trial.IncidentOptions, again Again) (bool, int, error) {
+	if e.labIncident == nil {
+		return false, 0, nil
+	}
+	return e.labIncident(ctx, o, again)
+}
+
+func (e engine) LabBench(ctx context.Context, o trial.BenchOptions, again Again) (*report.Bench, bool, int, error) {
+	if e.labBench == nil {
+		return nil, false, 0, nil
+	}
+	return e.labBench(ctx, o, again)
 }
 
 // result is what a run left behind.

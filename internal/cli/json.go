@@ -50,6 +50,8 @@ type jsonStatus struct {
 	LinkUp     bool     `json:"link_up"`
 	Rate       *float64 `json:"rate,omitempty"`
 	ETA        *float64 `json:"eta,omitempty"`
+	Limit      string   `json:"limit,omitempty"`
+	Detail     string   `json:"limit_detail,omitempty"`
 }
 
 type jsonWork struct {
@@ -145,6 +147,13 @@ type jsonSummary struct {
 	Retries     int64   `json:"retries"`
 	LinkDown    float64 `json:"link_down"`
 	Elapsed     float64 `json:"elapsed"`
+	Limit       string  `json:"limit,omitempty"`
+	LimitDetail string  `json:"limit_detail,omitempty"`
+	SentTCP     int64   `json:"sent_tcp,omitempty"`
+	ResentTCP   int64   `json:"resent_tcp,omitempty"`
+	RTT         float64 `json:"rtt,omitempty"`
+	Congestion  string  `json:"congestion,omitempty"`
+	Via         string  `json:"via,omitempty"`
 	Tree        string  `json:"tree,omitempty"`
 	Skipped     int64   `json:"skipped"`
 	Failed      int64   `json:"failed"`
@@ -240,6 +249,7 @@ func (p *jsonPrinter) tick(s *state, now time.Time) {
 		jsonHead: head("status"), Elapsed: seconds(now.Sub(s.start)),
 		Done: g.Done, Total: g.Total, Complete: g.Complete, Files: g.Files, FilesTotal: g.FilesTotal,
 		Reused: g.Reused, WireIn: g.WireIn, WireOut: g.WireOut, Lanes: g.Lanes, Retries: g.Retries, LinkUp: !s.down,
+		Limit: string(g.Limit), Detail: g.LimitDetail,
 	}
 	perSecond, known, left, ends := s.speed(now)
 	if known {
@@ -261,6 +271,7 @@ func (p *jsonPrinter) end(s *state, _ time.Time) {
 	p.put(jsonSummary{
 		head("summary"), e.DryRun, e.Unchanged, e.Files, e.Dirs, e.Symlinks, e.Bytes, e.Transferred, e.Created,
 		e.Deleted, e.Literal, e.Reused, e.Moved, e.WireIn, e.WireOut, e.Retries, seconds(e.LinkDown),
-		seconds(e.Elapsed), e.Tree, e.Skipped, e.Failed,
+		seconds(e.Elapsed), string(e.Limit), e.LimitDetail, e.SentTCP, e.ResentTCP, float64(e.RTT.Microseconds()) / 1e6, e.Congestion, e.Via,
+		e.Tree, e.Skipped, e.Failed,
 	})
 }

@@ -25,6 +25,12 @@ type Engine interface {
 	// Demo syncs a release across a simulated bad link, tells of it by notes,
 	// and fails unless the result was verified.
 	Demo(ctx context.Context, o DemoOptions, report event.Func) error
+	// MakePatch makes a patch, verifies it, and writes it if it is told where.
+	MakePatch(ctx context.Context, o PatchOptions, report event.Func) (*Difference, error)
+	// ApplyPatch verifies a patch, and makes its result if it is told where.
+	ApplyPatch(ctx context.Context, o ApplyOptions, report event.Func) (*Applied, error)
+	LabEngine
+	TrialEngine
 }
 
 // SyncOptions is what `ropeway sync` was asked to do, validated.
@@ -48,6 +54,7 @@ type SyncOptions struct {
 	// NoWholeFile asks for deltas even where a link is so fast that they cost
 	// more time than they save. WholeFile outranks it.
 	NoWholeFile bool
+	MinBytes    bool // whatever saves bytes, however long it takes
 	Delete      bool
 	MaxDelete   int64 // -1 is no limit
 
@@ -57,6 +64,9 @@ type SyncOptions struct {
 	TempDir string // staging; "" is inside the destination
 
 	BwLimit        int64         // bytes per second; 0 is none
+	BwTimes        *Timetable    `json:",omitempty"` // stands instead of BwLimit; nil is none
+	Nice           bool          `json:",omitempty"` // give way to others on the link
+	Mirrors        []string      `json:",omitempty"` // URLs: further ways to the server, or servers with the same content
 	Timeout        time.Duration // end when no verified byte came for so long; 0 is for ever
 	ConnectTimeout time.Duration // the same for an address that never answered
 	// Deadline is the longest time that the job may take; 0 is none. The
@@ -104,6 +114,8 @@ type ServeOptions struct {
 	StateDir  string // identity, tokens, history; "" with Ephemeral
 	Ephemeral bool   // keep nothing after the end
 	Writable  bool   // clients may push
+	History   int64  // bytes of older content to keep; 0 as the server sees fit, -1 none
+	Bases     []string
 	Verbose   int
 	JSON      bool
 }

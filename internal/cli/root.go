@@ -38,7 +38,9 @@ func (a *app) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupMain, Title: "Verbs"}, &cobra.Group{ID: groupMore, Title: "More"})
 	root.SetHelpCommand(helpVerb(a))
 	root.SetCompletionCommandGroupID(groupMore)
-	root.AddCommand(a.syncVerb(), a.serveVerb(), a.lsVerb(), a.demoVerb(), a.versionVerb())
+	root.AddCommand(
+		a.syncVerb(), a.serveVerb(), a.lsVerb(), a.diffVerb(), a.patchVerb(), a.labVerb(), a.demoVerb(), a.versionVerb(),
+	)
 	root.AddCommand(topics()...)
 	return root
 }

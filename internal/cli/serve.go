@@ -52,6 +52,13 @@ func (a *app) serveVerb() *cobra.Command {
 		f.group = "What is offered"
 		parsed(f, &o.Name, parseModule, "name", "", "NAME", "", "name in the URL, instead of the directory's")
 		f.on(&o.Writable, "writable", "", "let clients change the directory")
+		parsed(f, &o.History, parseHistory, "history", "", "SIZE", "", "keep so much of what was served, to send only what differs from it; 0: nothing")
+		parsed(f, &o.Bases, func(v string) ([]string, error) {
+			if v == "" {
+				return nil, errors.New("want a directory")
+			}
+			return append(o.Bases, v), nil
+		}, "base", "", "DIR", "", "a directory with what clients have, an older release say; repeatable")
 		f.group = "Where"
 		parsed(f, &o.Listen, parseListen, "listen", "", "ADDR", DefaultListen, "address to listen on, HOST:PORT")
 		parsed(f, &o.Advertise, notEmpty, "advertise", "", "HOST", "", "host that the printed URL names")
@@ -103,6 +110,15 @@ func stateDir(getenv func(string) string, goos string) string {
 		return filepath.Join(home, ".local", "state", "ropeway")
 	}
 	return ""
+}
+
+// parseHistory reads --history: none is less than 0.
+func parseHistory(s string) (int64, error) {
+	n, err := parseSize(s, 'B')
+	if err == nil && n == 0 {
+		n = -1
+	}
+	return n, err
 }
 
 func parseListen(s string) (string, error) {

@@ -82,6 +82,7 @@ func (s *state) progress(e event.Progress, now time.Time) {
 	p.WireOut = max(p.WireOut, e.WireOut)
 	p.Retries = max(p.Retries, e.Retries)
 	p.Lanes = max(e.Lanes, 0)
+	p.Limit, p.LimitDetail = e.Limit, e.LimitDetail
 	s.rate.add(s.active(now), p.Done)
 }
 
@@ -164,6 +165,12 @@ func (s *state) status(now time.Time, loc *time.Location) []segment {
 			add(7, "ETA %s", clock(left))
 		}
 	}
+	if words, ok := limits[p.Limit]; ok && (!p.Complete || p.Done < p.Total) {
+		add(5, "limit: %s", words)
+		if p.LimitDetail != "" {
+			add(0, "(%s)", cut(printable(p.LimitDetail), 100))
+		}
+	}
 	if p.Lanes > 0 {
 		add(2, "%s", plural(int64(p.Lanes), "lane", "lanes"))
 	}
@@ -219,10 +226,17 @@ func (s *state) waitText(now time.Time, loc *time.Location) string {
 	return text
 }
 
+// limits names what keeps a transfer from going faster. That nothing gets
+// through is said otherwise.
+var limits = map[event.Limit]string{
+	event.LimitLink: "link full", event.LimitLoss: "packet loss", event.LimitWindow: "TCP buffers", event.LimitSender: "sender",
+	event.LimitReceiver: "receiver", event.LimitServer: "server", event.LimitRate: "--bwlimit",
+}
+
 // doing names the stages of work.
 var doing = map[string]string{
 	"connect": "connecting", "scan": "scanning", "hash": "hashing",
-	"plan": "planning", "stage": "staging", "land": "landing",
+	"plan": "planning", "patch": "patching", "stage": "staging", "land": "landing",
 }
 
 func (w work) text() string {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ropeway/ropeway/internal/event"
 )
@@ -73,7 +74,37 @@ func deeds(s event.Summary, num func(int64) string, unit string) string {
 	add(s.Failed, "%s failed", commas(s.Failed))
 	add(s.Retries, "%s", plural(s.Retries, "retry", "retries"))
 	add(int64(s.LinkDown), "%s without link", span(s.LinkDown))
+	if words, ok := limits[s.Limit]; ok && s.Elapsed >= limitWorth {
+		parts = append(parts, "mostly limited by "+words)
+	}
 	return strings.Join(parts, ", ") + ", took " + span(s.Elapsed)
+}
+
+// limitWorth is how long a job must take for its limit to be of interest.
+const limitWorth = 5 * time.Second
+
+// writePath writes the lines of --stats about the link, as far as the sender
+// reported on it.
+func writePath(s event.Summary, num func(int64) string, unit string, line func(name, value string)) {
+	if words, ok := limits[s.Limit]; ok {
+		if s.LimitDetail != "" {
+			words += " (" + printable(s.LimitDetail) + ")"
+		}
+		line("Mostly limited by", words)
+	}
+	if s.SentTCP > 0 {
+		line("Sent by the sender's TCP", fmt.Sprintf("%s%s, %s%s again (%.1f%%)", num(s.SentTCP), unit, num(s.ResentTCP), unit,
+			100*float64(s.ResentTCP)/float64(s.SentTCP)))
+	}
+	if s.RTT > 0 {
+		line("Least round trip", fmt.Sprintf("%.1f ms", float64(s.RTT.Microseconds())/1000))
+	}
+	if s.Congestion != "" {
+		line("Sender's congestion control", printable(s.Congestion))
+	}
+	if s.Via != "" {
+		line("Not end to end", printable(s.Via)+" is in between")
+	}
 }
 
 // writeStats writes the block of --stats, in rsync's words where rsync has them.
@@ -105,6 +136,7 @@ func writeStats(b *strings.Builder, s event.Summary, num func(int64) string, uni
 	line("Total bytes received", num(s.WireIn)+unit)
 	line("Retries", commas(s.Retries))
 	line("Time without link", span(s.LinkDown))
+	writePath(s, num, unit, line)
 	line("Elapsed time", span(s.Elapsed))
 	if s.Tree != "" {
 		line("Tree", printable(s.Tree))

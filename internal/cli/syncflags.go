@@ -16,6 +16,7 @@ type syncFlags struct {
 	off      []*bool
 	deadline bool // was given
 	keep     bool // --partial: what is always done
+	bw       bandwidth
 }
 
 // addSyncFlags defines the flags of sync: rsync's names, letters and meanings
@@ -67,6 +68,7 @@ func addSyncFlags(f *flags, s *syncFlags) {
 	f.on(&o.Checksum, "checksum", "c", "read all content again instead of trusting the index")
 	f.on(&o.WholeFile, "whole-file", "W", "send changed files whole, no deltas")
 	f.off(&many{ps: []*bool{&o.WholeFile}, seen: func() { o.NoWholeFile = !o.WholeFile }}, "whole-file", "W")
+	f.on(&o.MinBytes, "min-bytes", "", "send the fewest bytes, even where computing them takes longer")
 	f.on(&o.Compress, "compress", "z", "compress what crosses the link")
 	f.off(&many{ps: []*bool{&o.Compress}}, "compress", "z")
 	f.on(&o.Delete, "delete", "", "delete what the source does not have")
@@ -79,7 +81,9 @@ func addSyncFlags(f *flags, s *syncFlags) {
 	parsed(f, &o.TempDir, notEmpty, "temp-dir", "T", "DIR", "", "stage in DIR, not in the destination")
 
 	f.group = "Limits (times are seconds, or 90s, 15m, 1h30m; 0 is for ever)"
-	parsed(f, &o.BwLimit, parseRate, "bwlimit", "", "RATE", "", "bytes per second: KiB, or with a suffix K, M, G")
+	parsed(f, &s.bw, parseBandwidth, "bwlimit", "", "RATE", "", "bytes per second: KiB, or with a suffix K, M, G; or a timetable: '08:00,512K 19:00,off'")
+	f.on(&o.Nice, "nice", "", "give way to others on the link")
+	f.add(&urlList{p: &o.Mirrors}, "mirror", "", "another way to the same server, or another server with the same content")
 	parsed(f, &o.Timeout, parseDuration, "timeout", "", "TIME", "15m", "give up when no verified byte came for so long")
 	parsed(f, &o.ConnectTimeout, parseDuration, "contimeout", "", "TIME", "60s", "give up when the address never answered for so long")
 	parsed(f, &o.Deadline, func(v string) (time.Duration, error) {
@@ -118,6 +122,9 @@ func (s *syncFlags) options(args []string, a *app) (SyncOptions, error) {
 	}
 	o := s.o
 	o.Rules = s.rules.all()
+	if o.BwLimit = s.bw.rate; s.bw.table != nil {
+		o.BwTimes = &Timetable{turns: s.bw.table.turns, where: a.env.Location}
+	}
 	o.Dir, o.Stdin = a.env.Dir, a.env.Stdin
 	o.Unattended = !a.stderrTTY
 	if o.FilesFrom != "" && !s.recurse {
@@ -167,6 +174,8 @@ func conflicts(o SyncOptions, urls int) error {
 		return usage("run one sync per source", "sync: only one source can be a URL")
 	case urls == 1 && len(o.Sources) > 1:
 		return usage("run one sync per source", "sync: a URL cannot be mixed with other sources")
+	case len(o.Mirrors) > 0 && urls == 0 && !isURL(o.Dest):
+		return usage("leave it out", "sync: --mirror is of no use between local places")
 	case stdin > 1:
 		return usage("write one of them to a file", "sync: standard input can be read by one option only")
 	case o.Atomic && o.Land == "early":

@@ -112,8 +112,8 @@ func (o *Options) code() bounds {
 
 // room is how much the demonstration takes on the disk: the archive at the
 // source, at the destination, and while it is replaced; the source code; what
-// the server keeps.
-func (o *Options) room() int64 { return 3*o.Size + 3*o.code().bytes + 8e6 }
+// the server keeps: all of it, as far as its history has room.
+func (o *Options) room() int64 { return 5*o.Size + 5*o.code().bytes + 8e6 }
 
 func (d *demo) run(ctx context.Context) error {
 	source, dest := filepath.Join(d.dir, "source"), filepath.Join(d.dir, "dest")
@@ -132,7 +132,7 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.say("source", fmt.Sprintf("version 1: %s, an archive of %s bytes, and in %s/ %s", jarName, commas(j.size), codeDir, what))
 
-	d.site = site{root: source, state: filepath.Join(d.dir, "server"), warn: func(w event.Warn) { d.report(w) }}
+	d.site = site{root: source, state: filepath.Join(d.dir, "server"), warn: func(w event.Warn) { d.report(w) }, kept: make(chan int64, 1)}
 	if err := d.site.start(ctx); err != nil {
 		return err
 	}
@@ -146,6 +146,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.sync(ctx, "version 1", source, dest, d.firstScript()); err != nil {
 		return err
 	}
+	d.remembered(ctx)
 	c, err := upgrade(ctx, source, j)
 	if err != nil {
 		return err
@@ -165,6 +166,19 @@ func (d *demo) run(ctx context.Context) error {
 	d.table(c)
 	d.report(d.total())
 	return nil
+}
+
+// remembered waits until the server has kept the first version, as any server
+// has by the time that there is a second.
+func (d *demo) remembered(ctx context.Context) {
+	timer := time.NewTimer(30 * time.Second)
+	defer timer.Stop()
+	select {
+	case n := <-d.site.kept:
+		d.say("server", fmt.Sprintf("keeps %s of what it has served, to tell the next version as what differs", amount(n)))
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // enough makes sure that there is room, where the system says how much.

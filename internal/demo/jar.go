@@ -3,12 +3,13 @@ package demo
 import (
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+
+	"github.com/ropeway/ropeway/internal/delta/deflate"
 )
 
 const (
@@ -32,20 +33,16 @@ type jar struct {
 	version int // 1 or 2
 }
 
-// write writes the archive. The same jar is always the same bytes (within one
-// release of Go, whose deflate may change).
+// write writes the archive. The same jar is always the same bytes.
 //
-// Version 2 is a rebuilt version 1: every sixth library has new content in a
-// quarter of it, in place; of the classes, which come after them, every
-// twentieth is another, and what follows it is shifted.
+// Version 2 is a rebuilt version 1, as a build server makes one every day: the
+// libraries are the same, every twentieth of the classes, which come after them,
+// was edited, what follows it is shifted, and every entry has a new time.
 func (j jar) write(w io.Writer) error {
 	if j.size < minJar || j.size > maxJar {
 		return fmt.Errorf("a jar of %d bytes", j.size)
 	}
 	b := jarBuilder{jar: j, zip: zip.NewWriter(w), used: endRecord + entryCost(fillerName)}
-	if b.deflate, b.err = flate.NewWriter(&b.packed, flate.BestSpeed); b.err != nil {
-		return b.err
-	}
 	b.entry("META-INF/MANIFEST.MF", fmt.Appendf(nil, "Manifest-Version: 1.0\r\nImplementation-Version: %d.0.0\r\n\r\n", j.version), zip.Store)
 	b.libs()
 	b.classes()
@@ -61,12 +58,11 @@ func (j jar) write(w io.Writer) error {
 
 type jarBuilder struct {
 	jar
-	zip     *zip.Writer
-	used    int64 // bytes of the archive so far, its end and the filler's headers included
-	deflate *flate.Writer
-	packed  bytes.Buffer
-	full    bool
-	err     error
+	zip    *zip.Writer
+	used   int64 // bytes of the archive so far, its end and the filler's headers included
+	packed bytes.Buffer
+	full   bool
+	err    error
 }
 
 func entryCost(name string) int64 { return localHead + centralHead + 2*int64(len(name)) }
@@ -77,10 +73,6 @@ func (b *jarBuilder) libs() {
 		r := stream(b.seed, "lib", i)
 		data := make([]byte, most/2+r.Int64N(most/2))
 		r.fill(data)
-		if b.version > 1 && i%6 == 3 {
-			at := len(data) / 3
-			stream(b.seed, "newlib", i).fill(data[at : at+len(data)/4])
-		}
 		b.entry(fmt.Sprintf("BOOT-INF/lib/%s-%d.%d.%d.jar", word(r), 1+r.IntN(5), r.IntN(20), r.IntN(9)), data, zip.Store)
 	}
 }
@@ -92,10 +84,11 @@ func (b *jarBuilder) classes() {
 		r := stream(b.seed, "class", i)
 		name := fmt.Sprintf("com/example/%s/%s%d.class", word(r), word(r), i)
 		n := typical/2 + r.Int64N(typical)
-		if b.version > 1 && i%20 == 7 {
-			r = stream(b.seed, "newclass", i)
-		}
 		text = prose(r, text[:0], int(n))
+		if b.version > 1 && i%20 == 7 {
+			at := len(text) / 2
+			text = append(prose(r, text[:at:at], 200), text[at:]...)
+		}
 		b.entry(name, text, zip.Deflate)
 	}
 }
@@ -109,14 +102,10 @@ func (b *jarBuilder) entry(name string, data []byte, method uint16) {
 	}
 	h := &zip.FileHeader{
 		Name: name, Method: method, CRC32: crc32.ChecksumIEEE(data), UncompressedSize64: uint64(len(data)),
+		ModifiedDate: 0x5d61, ModifiedTime: uint16(0x6000 + 0x100*b.version), // in 2026
 	}
 	if method == zip.Deflate {
-		b.packed.Reset()
-		b.deflate.Reset(&b.packed)
-		if _, b.err = b.deflate.Write(data); b.err != nil {
-			return
-		}
-		if b.err = b.deflate.Close(); b.err != nil {
+		if b.err = b.pack(data); b.err != nil {
 			return
 		}
 		data = b.packed.Bytes()
@@ -132,6 +121,19 @@ func (b *jarBuilder) entry(name string, data []byte, method uint16) {
 	if w, b.err = b.zip.CreateRaw(h); b.err == nil {
 		_, b.err = w.Write(data)
 	}
+}
+
+// pack deflates data as zlib, and so Java, does.
+func (b *jarBuilder) pack(data []byte) error {
+	b.packed.Reset()
+	w, err := deflate.NewEncoder(&b.packed, deflate.Params{Level: 6, MemLevel: 8})
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(data); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // source is a stream of chance that is the same on every machine.

@@ -34,21 +34,19 @@ func (d *demo) firstScript() []step {
 			undo: func() { d.link.Blackout(netsim.Both, false) },
 		})
 	}
-	return steps
+	const pause = 500 * time.Millisecond
+	return append(steps, step{
+		after: d.at(.85), kind: restart, text: "works, but the server is killed and started again",
+		do: func(ctx context.Context) error { return d.site.restart(ctx, pause) },
+	})
 }
 
-// secondScript is for an upgrade. What comes late in it may not happen, when
-// little has to be sent.
+// secondScript is for an upgrade, of which little has to be sent: it hits what
+// there is.
 func (d *demo) secondScript() []step {
-	const pause = 500 * time.Millisecond
-	return []step{
-		{
-			after: d.at(.02), kind: restart, text: "works, but the server is killed and started again",
-			do: func(ctx context.Context) error { return d.site.restart(ctx, pause) },
-		},
-		d.resetAll(.1),
-		d.forgetAll(.4),
-	}
+	s := d.forgetAll(0)
+	s.after = 1 << 10
+	return []step{s}
 }
 
 func (d *demo) resetAll(share float64) step {

@@ -76,7 +76,8 @@ func TestDirectorTellsWhatItDoes(t *testing.T) {
 		l.KillEvery(3e6)
 		timed, stop := context.WithTimeout(ctx, 25*time.Second)
 		defer stop()
-		if err := dir.play(timed, d.firstScript()); err != nil {
+		script := d.firstScript()
+		if err := dir.play(timed, script[:len(script)-1]); err != nil { // there is no server to kill
 			t.Error(err)
 		}
 		for _, s := range said {

@@ -29,6 +29,7 @@ type site struct {
 	root  string // what is served
 	state string
 	warn  func(event.Warn)
+	kept  chan int64 // bytes that the server has copied into its history
 
 	url    auth.URL // once it was started
 	front  int      // port of what stands in front of the server; 0: nothing
@@ -73,6 +74,12 @@ func (s *site) start(ctx context.Context) error {
 			Ready:  func(r server.Ready) { ready <- r },
 			Access: s.access,
 			Warn:   s.warn,
+			Kept: func(_ string, n int64) {
+				select {
+				case s.kept <- n:
+				default:
+				}
+			},
 		},
 	}
 	go func() { s.ended <- server.Run(running, cfg) }()

@@ -12,7 +12,9 @@ import (
 	"github.com/ropeway/ropeway/internal/auth"
 	"github.com/ropeway/ropeway/internal/cli"
 	"github.com/ropeway/ropeway/internal/config"
+	"github.com/ropeway/ropeway/internal/event"
 	"github.com/ropeway/ropeway/internal/fault"
+	"github.com/ropeway/ropeway/internal/job"
 	"github.com/ropeway/ropeway/internal/lane"
 )
 
@@ -71,9 +73,19 @@ func isURL(s string) bool {
 	return false
 }
 
-// dialer makes lanes to the server of a place.
-func (e *Engine) dialer(p place) *lane.Dialer {
-	return &lane.Dialer{Endpoint: p.url, Proxy: lane.ProxyFromEnv(e.getenv)}
+// dialer makes lanes to the server of a place, for a job, or for jo nil.
+func (e *Engine) dialer(p place, jo *job.Options) *lane.Dialer {
+	d := &lane.Dialer{Endpoint: p.url, Proxy: lane.ProxyFromEnv(e.getenv)}
+	if jo == nil {
+		return d
+	}
+	report := jo.Events
+	d.LowEffort = jo.Nice
+	d.Warn = func(text string) { report(event.Warn{Text: text}) }
+	if most := d.MostLanes(); most > 0 && (jo.Lanes == 0 || jo.Lanes > most) {
+		jo.Lanes = most
+	}
+	return d
 }
 
 // stateDir is where what must survive is kept.

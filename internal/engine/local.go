@@ -133,7 +133,7 @@ func openStore(dir string) (*store.Store, *fsys.Dir, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	st, err := store.Open(state, store.Options{})
+	st, err := store.Open(state, store.Options{HistoryBytes: -1})
 	if err != nil {
 		_ = state.Close()
 		return nil, nil, err

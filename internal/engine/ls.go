@@ -36,7 +36,7 @@ func (e *Engine) List(ctx context.Context, o cli.ListOptions, emit func(cli.List
 		report = event.Discard
 	}
 	l := &lister{
-		asker: newAsker(ctx, e.dialer(p).Dial, o.Timeout, o.ConnectTimeout, report),
+		asker: newAsker(ctx, e.dialer(p, nil).Dial, o.Timeout, o.ConnectTimeout, report),
 		base:  strings.TrimSuffix(plainPath(p.url), "/") + "/", top: p.url.Path, recursive: o.Recursive, emit: emit,
 	}
 	defer l.close()

@@ -23,6 +23,13 @@ func (e *Engine) Serve(ctx context.Context, o cli.ServeOptions, hooks cli.ServeH
 	}
 	cfg := server.Config{StateDir: o.StateDir, Getenv: e.getenv, NewPusher: newPusher}
 	cfg.Ephemeral = o.Ephemeral
+	cfg.Store.HistoryBytes = o.History
+	for _, dir := range o.Bases {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(o.Dir, dir)
+		}
+		cfg.Bases = append(cfg.Bases, dir)
+	}
 	cfg.Modules = []config.Module{{Name: name, Path: root, Writable: o.Writable}}
 	if o.Listen != cli.DefaultListen {
 		cfg.Listen = []string{o.Listen}

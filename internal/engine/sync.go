@@ -80,11 +80,11 @@ func (e *Engine) one(ctx context.Context, o cli.SyncOptions, set *filter.Set, sr
 	jo := options(o, set, report)
 	jo.From = src.text
 	if dst.remote {
-		return e.push(ctx, jo, src, dst)
+		return e.push(ctx, jo, src, dst, o.Mirrors)
 	}
 	jo.Dest = dst.path
 	if src.remote {
-		return e.pull(ctx, jo, src, dst)
+		return e.pull(ctx, jo, src, dst, o.Mirrors)
 	}
 	return e.local(ctx, jo, src, dst)
 }
@@ -99,20 +99,27 @@ func options(o cli.SyncOptions, set *filter.Set, report event.Func) job.Options 
 			mask |= bit
 		}
 	}
-	return job.Options{
+	jo := job.Options{
 		// With a list the filter knows which directories to go into.
-		Mask: mask, Recursive: o.Recursive || o.FilesFrom != "", Filter: set, Checksum: o.Checksum, Whole: o.WholeFile, NoWhole: o.NoWholeFile,
+		Mask: mask, Recursive: o.Recursive || o.FilesFrom != "", Filter: set, Checksum: o.Checksum, Whole: o.WholeFile, NoWhole: o.NoWholeFile, MinBytes: o.MinBytes,
 		Delete: o.Delete, MaxDelete: o.MaxDelete, Atomic: o.Atomic, Early: o.Land == "early", Fsync: o.Fsync,
 		OmitRoot: o.FilesFrom != "", TempDir: o.TempDir, DryRun: o.DryRun, Holder: holder("ropeway sync"),
-		Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, BwLimit: o.BwLimit, Events: report,
+		Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, BwLimit: o.BwLimit, Nice: o.Nice, Events: report,
 	}
+	if o.BwTimes != nil {
+		jo.Rate = o.BwTimes.At
+	}
+	return jo
 }
 
 // pull syncs from a server.
-func (e *Engine) pull(ctx context.Context, jo job.Options, src, dst place) (*event.Summary, error) {
-	d := e.dialer(src)
+func (e *Engine) pull(ctx context.Context, jo job.Options, src, dst place, mirrors []string) (*event.Summary, error) {
+	d := e.dialer(src, &jo)
 	if src.url.Module == "" {
 		return nil, fault.New(fault.Usage, "list the modules with: ropeway ls "+src.text, "%s names no module", src.text)
+	}
+	if err := e.mirrors(&jo, d, src, mirrors); err != nil {
+		return nil, err
 	}
 	jo.Dial, jo.Module, jo.Path = d.Dial, src.url.Module, src.url.Path
 	if !src.within {
@@ -241,6 +248,9 @@ func add(t, s *event.Summary) {
 	t.Retries += s.Retries
 	t.LinkDown += s.LinkDown
 	t.Elapsed += s.Elapsed
+	t.SentTCP += s.SentTCP
+	t.ResentTCP += s.ResentTCP
+	t.Limit, t.LimitDetail, t.RTT, t.Congestion, t.Via = s.Limit, s.LimitDetail, s.RTT, s.Congestion, s.Via
 	t.Skipped += s.Skipped
 	t.Failed += s.Failed
 	t.Tree = s.Tree

@@ -125,6 +125,7 @@ type Summary struct {
 	ResentTCP   int64         // those of them that were sent before
 	RTT         time.Duration // least round trip that either end saw; 0 when not known
 	Congestion  string        // the sender's congestion control; "" when not known
+	Via         string        // what ends TCP on the way, so that none of this is about all of it; "" for nothing
 	Elapsed     time.Duration
 	Tree        string // digest of the tree that the destination now is
 	Skipped     int64  // entries left out: devices, sockets

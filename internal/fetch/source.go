@@ -27,6 +27,8 @@ type source struct {
 	success float64 // share of what was tried that went well, the latest most
 	goodput float64 // of one lane, in bytes per second; 0 before it is known
 	wrong   int     // blocks that arrived wrong
+
+	up time.Time // it had a lane last
 }
 
 const (
@@ -39,7 +41,7 @@ func newSources(in []Source) []*source {
 		if s.Budget == nil {
 			s.Budget = NewBudget(0)
 		}
-		all = append(all, &source{Source: s, index: i, success: 1})
+		all = append(all, &source{Source: s, index: i, success: 1, up: time.Now()})
 	}
 	return all
 }
@@ -149,6 +151,31 @@ func (p *Pool) measureSources() {
 		}
 		if n > 0 {
 			s.goodput += (sum/float64(n) - s.goodput) / 4
+		}
+		if p.lanesOf(s) > 0 {
+			s.up = time.Now()
+		}
+	}
+	p.strand()
+}
+
+// awayAfter is how long a source cannot be reached before what it alone has is
+// given up, if another one can be reached.
+const awayAfter = 10 * time.Second
+
+// strand ends the tasks whose objects only sources that are away may have: who
+// waits for them can plan anew with a source that answers. Called with the
+// mutex held.
+func (p *Pool) strand() {
+	away := func(s *source) bool { return s.dead != nil || time.Since(s.up) >= awayAfter }
+	if len(p.sources) == 1 || !slices.ContainsFunc(p.sources, func(s *source) bool { return !away(s) }) || !slices.ContainsFunc(p.sources, away) {
+		return
+	}
+	for e := p.tasks.Front(); e != nil; {
+		t := e.Value.(*task)
+		e = e.Next()
+		if len(t.lacks) > 0 && !slices.ContainsFunc(p.sources, func(s *source) bool { return !t.lacks[s] && !away(s) }) {
+			p.finish(t, ErrGone)
 		}
 	}
 }

@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	finalKind = 'n'
-	doomKind  = 'd'
+	doomKind = 'd'
 
 	forcedMark = 'f'
 )
@@ -29,8 +28,6 @@ type applier struct {
 	local   *manifest.Cursor
 	reader  *plan.Reader
 	content *content
-	final   *os.File
-	list    *manifest.Writer
 	hasher  *manifest.Hasher
 	cut     string // local entries within it are gone from the tree
 	cutting bool
@@ -62,16 +59,11 @@ func (j *job) newApplier(c *content) (*applier, error) {
 		hasher: manifest.NewHasher(j.o.Mask),
 	}
 	a.missing, _ = j.o.Filter.Listed()
-	if a.final, err = j.temp(); err != nil {
-		return nil, err
-	}
-	a.list = manifest.NewWriter(a.final, finalKind)
 	return a, nil
 }
 
 func (a *applier) close() {
 	a.reader.Close()
-	_ = a.final.Close()
 	if a.dooms != nil {
 		_ = a.dooms.Close()
 	}
@@ -122,7 +114,7 @@ func (a *applier) finish() error {
 		a.local.Take()
 	}
 	a.tree = a.hasher.Tree()
-	return a.list.Close(a.tree, 0)
+	return nil
 }
 
 func (a *applier) item(ctx context.Context, it *plan.Item) error {
@@ -131,6 +123,8 @@ func (a *applier) item(ctx context.Context, it *plan.Item) error {
 		return a.content.spans(ctx, it.Spans)
 	case it.Pack != nil:
 		return a.content.pack(ctx, it.Pack)
+	case it.Patch != nil:
+		return a.content.patch(ctx, it.Patch)
 	}
 	rec := it.Record
 	if err := a.asked(rec); err != nil {
@@ -174,7 +168,7 @@ func (a *applier) keep(r *manifest.Record) error {
 	}
 	a.count(&r.Entry)
 	r.Ext = nil
-	return a.list.Put(doubted(r))
+	return a.area().List(doubted(r))
 }
 
 // doubted marks an entry whose digest cannot be remembered, so that the
@@ -202,7 +196,7 @@ func (a *applier) gone(r *manifest.Record) error {
 	a.extras = true
 	c := *r
 	c.Ext = []byte{extra}
-	return a.list.Put(doubted(&c))
+	return a.area().List(doubted(&c))
 }
 
 // remove notes an entry to be deleted. That waits for the end of the plan:
@@ -284,7 +278,7 @@ func (a *applier) put(ctx context.Context, rec *manifest.Record, c *plan.Content
 	}
 	a.count(&rec.Entry)
 	now := manifest.Record{Entry: rec.Entry} // its Stat is taken after the landing
-	if err := a.list.Put(&now); err != nil {
+	if err := a.area().List(&now); err != nil {
 		return err
 	}
 	if old != nil && old.Type == manifest.Dir && rec.Type != manifest.Dir {
@@ -362,11 +356,3 @@ func (a *applier) change(ctx context.Context, old *manifest.Entry, rec *manifest
 
 // errBase says that sender and receiver do not agree on what is held.
 var errBase = errors.New("the sender is wrong about what the destination holds")
-
-// source yields the new tree's list once finish has been called.
-func (a *applier) source() (manifest.Source, error) {
-	if _, err := a.final.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return manifest.NewReader(a.final, finalKind)
-}

@@ -40,6 +40,8 @@ type content struct {
 	need                                atomic.Int64 // bytes of disk still to be taken
 	planned                             atomic.Bool  // the plan is whole: total is final
 
+	patched patched
+
 	mu   sync.Mutex // guards below
 	gone []string   // paths whose objects the sender no longer had
 	err  error      // first error of this side
@@ -164,6 +166,9 @@ func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content
 		}
 		p.members = append(p.members, member{*e, how.Offset, ready})
 		p.bytes += e.Size
+	case plan.Patch:
+		c.patched.members = append(c.patched.members, member{*e, 0, ready})
+		c.patched.bytes += e.Size
 	}
 	return nil
 }
@@ -218,7 +223,7 @@ func (c *content) spans(ctx context.Context, n *plan.SpanNote) error {
 	f := c.cur
 	for i := range n.Objects {
 		t := spanTask{object: n.Objects[i], weight: float64(n.Weight) / 100}
-		t.locator = wire.SpanRef{Path: c.j.inModule(n.Path), Offset: t.object.Offset, Tag: n.Tag}.Query()
+		t.locator = wire.SpanRef{Path: c.j.inModule(n.Path), Offset: t.object.Offset, Tag: n.Tag, Tagged: true}.Query()
 		if n.Weight < 90 {
 			t.locator = "z&" + t.locator
 		} else {

@@ -81,7 +81,7 @@ func (f *spanFile) compare(n *plan.SpanNote) {
 		c: c, old: old, oldSize: size, size: f.size, block: twolevel.First(size), odds: twolevel.OddsFirst,
 		weight: float64(n.Weight) / 100, write: f.draft,
 	}
-	d.ref.Span = wire.SpanRef{Path: c.j.inModule(f.path), Tag: n.Tag}
+	d.ref.Span = wire.SpanRef{Path: c.j.inModule(f.path), Tag: n.Tag, Tagged: true}
 	c.diffs.Go(func() {
 		defer func() { _ = old.Close() }()
 		if err := d.get(c.ctx); err != nil {

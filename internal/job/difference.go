@@ -102,7 +102,9 @@ func (d *difference) look(ctx context.Context, ranges []twolevel.Range, gaps int
 func (d *difference) ask(ctx context.Context, l *link, body []byte, alive func()) (*wire.Refine, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := l.request(ctx, http.MethodPost, "delta", d.ref.Query(), &pulse{r: bytes.NewReader(body), beat: alive})
+	ref := d.ref
+	ref.Span = l.from.span(ref.Span)
+	req, err := l.request(ctx, http.MethodPost, "delta", ref.Query(), &pulse{r: bytes.NewReader(body), beat: alive})
 	if err != nil {
 		return nil, err
 	}

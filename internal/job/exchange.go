@@ -88,7 +88,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 	pr, pw := io.Pipe()
 	defer func() { _ = pr.Close() }()
 	x.j.rtt.Store(int64(l.RTT()))
-	go x.write(ctx, pw)
+	go x.write(ctx, pw, l.from.Path)
 	req, err := l.request(ctx, http.MethodPost, "plan", "", pr)
 	if err != nil {
 		return nil, err
@@ -108,6 +108,7 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 		return nil, err
 	}
 	x.j.rtt.Store(int64(l.RTT()))
+	x.j.source.Store(int32(l.from.index))
 	body := bufio.NewReaderSize(resp.Body, 64<<10)
 	for {
 		kind, payload, err := wire.ReadFrame(body)
@@ -125,8 +126,9 @@ func (x *exchange) attempt(ctx context.Context, l *link, alive func()) (*wire.Ne
 }
 
 // write sends the request at once and what is held as soon as it is known.
-func (x *exchange) write(ctx context.Context, w *io.PipeWriter) {
+func (x *exchange) write(ctx context.Context, w *io.PipeWriter, path string) {
 	req := x.request
+	req.Path = path
 	req.Job, req.From = x.id, x.next
 	req.Fast = x.j.fast()
 	err := wire.WriteFrame(w, wire.KindRequest, req.Marshal())

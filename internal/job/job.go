@@ -39,12 +39,17 @@ type job struct {
 	pool    *fetch.Pool
 	held    *held
 	stop    context.CancelCauseFunc // ends the pool
-	full    bool                    // tell the sender everything: the base did not hold
-	rtt     atomic.Int64            // of the lane that carried the plan, nanoseconds; 0: not known
+	book    book
+	source  atomic.Int32 // index of the sender that gave the plan
+	pace    pace
+	full    bool         // tell the sender everything: the base did not hold
+	rtt     atomic.Int64 // of the lane that carried the plan, nanoseconds; 0: not known
 	mu      sync.Mutex
 	content *content // of the attempt under way; guarded by mu
 	partial bool     // guarded by mu
 	failed  int64    // guarded by mu
+
+	unpatched atomic.Bool // a patch did not apply: ask for none
 }
 
 // Run syncs once and returns the summary of what landed. With an error of
@@ -62,22 +67,28 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if err := j.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { _ = j.area.Close() }()
+	defer func() {
+		if j.area != nil { // or it could not be opened again
+			_ = j.area.Close()
+		}
+	}()
 	if to := j.area.Resolved(); to != "" {
 		j.warn("", "the destination is a symlink to "+to, false)
 	}
 	if j.area.Recovered() != nil {
 		j.warn("", "finished the landing that an earlier run had begun", false)
 	}
-	if o.Budget == nil {
-		o.Budget = fetch.NewBudget(0)
+	if o.Rate != nil {
+		o.BwLimit = o.Rate(began)
 	}
 	j.pool = fetch.New(fetch.Config{
 		Lanes: o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
 		BwLimit: o.BwLimit, Nice: o.Nice, Events: o.Events, Snapshot: j.snapshot,
-	}, fetch.Source{Dialer: &dialer{dial: o.Dial, module: o.Module, budget: o.Budget}, Budget: o.Budget, Name: o.From})
+	}, j.senders()...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.stop = cancel
+	stopped := j.keepRate(o.BwLimit)
+	defer stopped()
 	ended := make(chan error, 1)
 	go func() {
 		err := j.pool.Run(ctx)
@@ -99,6 +110,7 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 		st := j.pool.Stats()
 		sum.WireIn, sum.WireOut, sum.Retries, sum.LinkDown = st.WireIn, st.WireOut, st.Retries, st.LinkDown
 		sum.Limit, sum.LimitDetail = st.Mostly, st.MostlyDetail
+		j.book.complete(sum)
 		sum.Elapsed = time.Since(began)
 	}
 	return sum, err
@@ -156,6 +168,7 @@ func (j *job) snapshot(p *event.Progress) {
 	j.mu.Lock()
 	c := j.content
 	j.mu.Unlock()
+	j.pace.lanes.Store(int64(p.Lanes))
 	if c != nil {
 		c.snapshot(p)
 	}
@@ -300,6 +313,7 @@ func (j *job) attempt(ctx context.Context) (*applier, *exchange, error) {
 		request: wire.PlanRequest{
 			Path: j.o.Path, One: j.o.One, Mask: uint8(j.o.Mask), Recursive: j.o.Recursive,
 			OmitRoot: j.o.OmitRoot, Fresh: j.o.Checksum, Whole: j.o.Whole, Filter: j.o.Filter.AppendText(nil),
+			Patch: j.patching(), Rate: j.o.BwLimit,
 		},
 	}
 	var a *applier
@@ -398,15 +412,11 @@ func (j *job) land(ctx context.Context, a *applier, x *exchange) (*event.Summary
 	case x.same && j.held.quiet() && a.deletes == 0:
 		sum.Unchanged = true
 	default:
-		src, err := a.source()
-		if err != nil {
-			return nil, err
-		}
 		meta := j.meta()
 		if a.extras {
 			meta |= metaExtras
 		}
-		res, err := j.area.Land(ctx, src, a.tree, meta)
+		res, err := j.area.Land(ctx, nil, a.tree, meta)
 		if err != nil {
 			return nil, err
 		}

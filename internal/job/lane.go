@@ -25,27 +25,42 @@ import (
 // Dial makes one connection to the sender.
 type Dial func(ctx context.Context) (*lane.Conn, error)
 
-// dialer gives fetch its lanes.
-type dialer struct {
-	dial   Dial
-	module string
-	budget *fetch.Budget // of all jobs with the sender
+// sender is a server that the job asks: the source, or one of its mirrors.
+type sender struct {
+	Mirror
+	j     *job
+	index int
 }
 
-func (d *dialer) Dial(ctx context.Context) (fetch.Lane, error) {
-	c, err := d.dial(ctx)
+// Dial implements fetch.Dialer.
+func (s *sender) Dial(ctx context.Context) (fetch.Lane, error) {
+	c, err := s.Mirror.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &link{Conn: c, module: d.module, budget: d.budget}, nil
+	return &link{Conn: c, from: s}, nil
+}
+
+// senders returns everyone that can be asked, the source first.
+func (j *job) senders() (all []fetch.Source) {
+	o := &j.o
+	first := Mirror{Dial: o.Dial, Module: o.Module, Path: o.Path, Name: o.From, Budget: o.Budget}
+	for i, m := range append([]Mirror{first}, o.Mirrors...) {
+		if m.Budget == nil {
+			m.Budget = fetch.NewBudget(0)
+		}
+		all = append(all, fetch.Source{Dialer: &sender{m, j, i}, Budget: m.Budget, Name: m.Name})
+	}
+	return all
 }
 
 // link is a lane that speaks the native protocol.
 type link struct {
 	*lane.Conn
-	module string
-	budget *fetch.Budget
+	from   *sender
 	road   road
+	ledger sync.Once
+	asked  asked
 }
 
 // Counters implements fetch.Lane.
@@ -64,7 +79,7 @@ func (l *link) Path() fetch.PathInfo {
 func (l *link) Close(cause error) { l.Conn.Close(cause) }
 
 func (l *link) request(ctx context.Context, method, path, query string, body io.Reader) (*http.Request, error) {
-	u := url.URL{Scheme: "https", Host: "ropeway", Path: "/v1/m/" + l.module + "/" + path, RawQuery: query}
+	u := url.URL{Scheme: "https", Host: "ropeway", Path: "/v1/m/" + l.from.Module + "/" + path, RawQuery: query}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, fault.Wrap(fault.Other, err, "", "request")
@@ -75,14 +90,16 @@ func (l *link) request(ctx context.Context, method, path, query string, body io.
 
 // Get implements fetch.Lane.
 func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte) error) error {
+	l.ledger.Do(l.follow)
 	query, compressed := strings.CutPrefix(r.Locator, "z&")
 	if !compressed {
 		query = r.Locator
 	}
-	req, err := l.request(ctx, http.MethodGet, "o/"+r.Object.ID.String(), query, nil)
+	req, err := l.request(ctx, http.MethodGet, "o/"+r.Object.ID.String(), l.from.locate(query), nil)
 	if err != nil {
 		return err
 	}
+	l.from.j.shape(req.Header)
 	from := int64(r.From) * digest.BlockSize
 	to := min(int64(r.To)*digest.BlockSize, r.Object.Size)
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
@@ -90,6 +107,8 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 	if compressed {
 		req.Header.Set("Accept-Encoding", "zstd")
 	}
+	l.asked.begin(time.Now())
+	defer func() { l.asked.end(time.Now()) }()
 	resp, err := l.RoundTrip(req)
 	if err != nil {
 		return err
@@ -121,9 +140,9 @@ func (l *link) Get(ctx context.Context, r fetch.Request, block func(int, []byte)
 
 // granted notes how many lanes the sender lets this process have.
 func (l *link) granted(resp *http.Response) {
-	if text := resp.Header.Get(wire.LanesHeader); text != "" && l.budget != nil {
+	if text := resp.Header.Get(wire.LanesHeader); text != "" {
 		if n, err := strconv.Atoi(text); err == nil {
-			l.budget.Grant(n)
+			l.from.Budget.Grant(n)
 		}
 	}
 }

@@ -43,6 +43,7 @@ type Options struct {
 	Checksum   bool   // read all content again, on both sides
 	Whole      bool   // get changed files whole, no differences
 	NoWhole    bool   // get differences even where the link is fast
+	MinBytes   bool   // whatever saves bytes, however long it takes
 
 	// The link. Zero durations mean for ever.
 	Local          bool // the sender is on this machine
@@ -51,14 +52,31 @@ type Options struct {
 	ConnectTimeout time.Duration
 	Deadline       time.Duration
 	BwLimit        int64 // bytes per second
-	Nice           bool  // give way to others on the link
+	// Rate returns the rate that stands instead of BwLimit at a time, 0 for
+	// none. It is asked once a second. nil: BwLimit stands.
+	Rate func(time.Time) int64
+	Nice bool // give way to others on the link
 	// Budget is shared by all jobs of the process with one sender; nil for one
 	// of its own.
 	Budget *fetch.Budget
 
+	// Mirrors are further servers with the same content. Blocks come from all
+	// of them; what they are worth is found out.
+	Mirrors []Mirror
+
 	Events event.Func
 	// Log is told what is of use only in search of trouble; nil drops it.
 	Log func(format string, args ...any)
+}
+
+// Mirror is a server with the content that Options names. What it sends is
+// verified like everything else.
+type Mirror struct {
+	Dial   Dial
+	Module string
+	Path   string // as Options.Path there
+	Name   string // in messages; no secrets
+	Budget *fetch.Budget
 }
 
 // DefaultTimeout ends a sync that receives nothing for so long.

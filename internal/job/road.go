@@ -18,7 +18,21 @@ type road struct {
 	last lane.Info
 	loss float64
 	some bool
+	said said
 }
+
+// said is what the sender reports, as of its last two reports.
+type said struct {
+	at     time.Time
+	report lane.Report
+	asked  time.Duration // time in which requests stood there, until then
+	info   fetch.PathInfo
+	via    bool // the report is about the way to something in between
+}
+
+// saidFresh is how long a report stands for the present: an idle connection,
+// and one that brings little, yields few.
+const saidFresh = 12 * time.Second
 
 const (
 	pathEvery   = 200 * time.Millisecond
@@ -51,5 +65,53 @@ func (p *road) info(now time.Time, i lane.Info) fetch.PathInfo {
 		}
 		p.at, p.last = now, i
 	}
-	return fetch.PathInfo{RTT: i.RTT, MinRTT: i.MinRTT, Measured: p.some, Loss: p.loss}
+	own := fetch.PathInfo{RTT: i.RTT, MinRTT: i.MinRTT, Measured: p.some, Loss: p.loss}
+	if p.said.at.IsZero() {
+		return own
+	}
+	return p.said.over(now, own)
+}
+
+// over returns what both ends know.
+func (s *said) over(now time.Time, own fetch.PathInfo) fetch.PathInfo {
+	out := s.info
+	if s.via { // two legs: each end knows its own
+		out.RTT, out.MinRTT = out.RTT+own.RTT, out.MinRTT+own.MinRTT
+		out.Loss = max(out.Loss, own.Loss)
+	}
+	if now.Sub(s.at) > saidFresh || !out.Measured {
+		out.RTT, out.MinRTT, out.Measured, out.Loss = own.RTT, own.MinRTT, own.Measured, own.Loss
+		out.Window, out.Buffer, out.Starved = 0, 0, 0
+	}
+	return out
+}
+
+// report takes the sender's word. asked is for how long requests have stood
+// there so far; via says that the report ends at something in between.
+func (p *road) report(now time.Time, r lane.Report, asked time.Duration, via bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.said
+	info := fetch.PathInfo{RTT: r.RTT, MinRTT: r.MinRTT, Control: r.Control}
+	if sent, dt := r.Sent-s.report.Sent, now.Sub(s.at); !s.at.IsZero() && sent > 0 && dt > 0 {
+		info.Measured = true
+		info.Loss = float64(max(r.Resent-s.report.Resent, 0)) / float64(sent)
+		busy := max(r.Busy-s.report.Busy, 0)
+		if busy > 0 {
+			info.Window = float64(r.Window-s.report.Window) / float64(busy)
+			info.Buffer = float64(r.Buffer-s.report.Buffer) / float64(busy)
+		}
+		// Each run of requests begins with a round trip of waiting for them.
+		if stood := asked - s.asked; float64(stood) > .9*float64(dt) {
+			info.Starved = max(0, 1-float64(busy+r.RTT)/float64(dt))
+		}
+		if s.info.Measured { // a second is short
+			keep := math.Exp(-dt.Seconds())
+			info.Loss += (s.info.Loss - info.Loss) * keep
+			info.Window += (s.info.Window - info.Window) * keep
+			info.Buffer += (s.info.Buffer - info.Buffer) * keep
+			info.Starved += (s.info.Starved - info.Starved) * keep
+		}
+	}
+	*s = said{now, r, asked, info, via}
 }

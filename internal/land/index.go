@@ -35,6 +35,8 @@ func (l *landing) index(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ahead := l.readAhead(ctx)
+	defer ahead.stop()
 	if l.count > 0 {
 		written := time.Now()
 		if err := l.patiently(func() error { return l.syncLanded(ctx) }); err != nil {
@@ -52,11 +54,7 @@ func (l *landing) index(ctx context.Context) error {
 	}
 	_ = f.Close()
 	l.res.Tree = trailer.Tree
-	err = l.eachFinal(ctx, func(r *manifest.Record) error {
-		r.Stat = s.stat(r)
-		return w.Put(r)
-	})
-	if err != nil {
+	if err := ahead.each(func(r *manifest.Record) { r.Stat = s.stat(r) }, w.Put); err != nil {
 		return err
 	}
 	if err := w.close(trailer.Tree, trailer.Meta, true); err != nil {

@@ -108,6 +108,7 @@ type Area struct {
 	mu      sync.Mutex
 	look    *fsys.Tree // guarded by mu, like all below
 	ops     *opWriter
+	final   *list // of the new tree, while it is being told
 	early   *landing
 	dry     Result
 	readers []io.Closer
@@ -172,6 +173,7 @@ func openList(dir *fsys.Dir, name string, kind byte) (*manifest.Reader, *os.File
 // next run; a destination that Open created and that got nothing is removed.
 func (a *Area) Close() error {
 	var err error
+	a.dropFinal()
 	if a.early != nil {
 		err = a.early.restoreModes()
 	}

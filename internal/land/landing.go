@@ -68,7 +68,7 @@ func (l *landing) close() {
 // added. final yields every entry of the new tree in canonical order, the root
 // first, with Stat set for what the local tree already holds as the entry says
 // and zero for what operations touch. tree is the digest of the tree as sent;
-// OpenIndex returns it with meta.
+// OpenIndex returns it with meta. A nil final is what List has been told.
 //
 // Items that cannot be landed do not stop the rest: each is reported as an
 // event.Warn and counted in Result. An error means that the landing did not
@@ -320,37 +320,67 @@ func (l *landing) finish(ctx context.Context) error {
 	return nil
 }
 
-// writeFinal stores the list of the new tree.
+// List appends an entry to the list of the new tree, in the order and with the
+// Stat that Land wants of final. It is not safe for concurrent use.
+func (a *Area) List(r *manifest.Record) error {
+	if a.o.DryRun {
+		return nil
+	}
+	if a.final == nil {
+		if err := a.d.discard(a.state, nameFinal); err != nil {
+			return wrap(err, "", "cannot write the list of the new tree")
+		}
+		w, err := a.newList(nameFinal, kindIndex)
+		if err != nil {
+			return wrap(err, "", "cannot write the list of the new tree")
+		}
+		a.final = w
+	}
+	if r.Op != manifest.Put {
+		return fault.New(fault.Integrity, "", "the new tree lists a deletion of %q", r.Path)
+	}
+	if err := checkPath(r.Path); err != nil {
+		return fault.Wrap(fault.Integrity, err, "", "the new tree is wrong")
+	}
+	if err := a.final.Put(r); err != nil {
+		return wrap(err, "", "cannot write the list of the new tree")
+	}
+	return nil
+}
+
+// dropFinal forgets a list that did not come to a landing.
+func (a *Area) dropFinal() {
+	if a.final != nil {
+		a.final.abort()
+		a.final = nil
+		_ = a.d.discard(a.state, nameFinal) // the next Open does it otherwise
+	}
+}
+
+// writeFinal completes the list of the new tree.
 func (a *Area) writeFinal(ctx context.Context, final manifest.Source, tree digest.Digest, meta uint64) error {
-	if err := a.d.discard(a.state, nameFinal); err != nil {
-		return err
-	}
-	w, err := a.newList(nameFinal, kindIndex)
-	if err != nil {
-		return err
-	}
-	defer w.abort()
-	var rec manifest.Record
-	for {
+	for final != nil {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		switch err := final.Next(&rec); {
-		case errors.Is(err, io.EOF):
-			return w.close(tree, meta, false)
-		case err != nil:
-			return err
+		var rec manifest.Record
+		err := final.Next(&rec)
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		if rec.Op != manifest.Put {
-			return fault.New(fault.Integrity, "", "the new tree lists a deletion of %q", rec.Path)
+		if err == nil {
+			err = a.List(&rec)
 		}
-		if err := checkPath(rec.Path); err != nil {
-			return fault.Wrap(fault.Integrity, err, "", "the new tree is wrong")
-		}
-		if err := w.Put(&rec); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+	if a.final == nil {
+		return errors.New("land: a tree without entries")
+	}
+	w := a.final
+	a.final = nil
+	return w.close(tree, meta, false)
 }
 
 // list is a stored list that is being written.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/fault"
@@ -95,8 +96,10 @@ func (c *Conn) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.token != "" && r.Header.Get("Authorization") == "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	c.m.active.Add(1)
 	resp, err := c.cc.RoundTrip(r)
 	if err != nil {
+		c.m.active.Add(-1)
 		return nil, c.explain(r.Context(), err)
 	}
 	resp.Body = &body{ReadCloser: resp.Body, c: c, ctx: r.Context()}
@@ -117,8 +120,9 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 // body explains its errors.
 type body struct {
 	io.ReadCloser
-	c   *Conn
-	ctx context.Context
+	c    *Conn
+	ctx  context.Context
+	once sync.Once
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -127,6 +131,12 @@ func (b *body) Read(p []byte) (int, error) {
 		err = b.c.explain(b.ctx, err)
 	}
 	return n, err
+}
+
+// Close says that no more of the answer is wanted.
+func (b *body) Close() error {
+	b.once.Do(func() { b.c.m.active.Add(-1) })
+	return b.ReadCloser.Close()
 }
 
 // Close ends the lane at once; requests in flight fail with the cause, and Err

@@ -52,7 +52,7 @@ func TestLane(t *testing.T) {
 func TestServerSpeaksHTTP1(t *testing.T) {
 	id := identity(t)
 	u := serve(t, "127.0.0.1:0", id, echo, ServerOptions{})
-	conf := (&Dialer{Endpoint: u}).tlsConfig("http/1.1")
+	conf := (&Dialer{Endpoint: u}).tlsConfig(target{way: &u}, "http/1.1")
 	tr := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
 	defer tr.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: tr}).Get("https://" + u.Addr() + "/y")

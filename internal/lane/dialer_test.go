@@ -192,7 +192,12 @@ func TestRace(t *testing.T) {
 				start := time.Now()
 				var mu sync.Mutex
 				var calls []call
-				nc, won, _, err := race(t.Context(), c.addrs, func(ctx context.Context, a netip.Addr) (net.Conn, error) {
+				var targets []target
+				for _, a := range c.addrs {
+					targets = append(targets, target{place: place{a, "1"}})
+				}
+				l, won, err := race(t.Context(), targets, false, func(ctx context.Context, t target, _ func(time.Duration)) (*link, error) {
+					a := t.addr
 					mu.Lock()
 					calls = append(calls, call{a, time.Since(start)})
 					mu.Unlock()
@@ -208,13 +213,13 @@ func TestRace(t *testing.T) {
 							return nil, syscall.ECONNREFUSED
 						}
 						x, _ := memPipe()
-						return x, nil
+						return &link{m: newMeter(x)}, nil
 					case <-ctx.Done():
 						return nil, ctx.Err()
 					}
-				})
-				if won != c.won || (err == nil) != c.won.IsValid() || (nc != nil) != c.won.IsValid() || time.Since(start) != c.after {
-					t.Error(nc, won, err, time.Since(start))
+				}, func(target, error) {})
+				if won.addr != c.won || (err == nil) != c.won.IsValid() || (l != nil) != c.won.IsValid() || time.Since(start) != c.after {
+					t.Error(l, won, err, time.Since(start))
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -313,8 +318,8 @@ func TestDialEnds(t *testing.T) {
 		text string
 	}{
 		"connect":   {&Dialer{Endpoint: u, DialContext: never}, dialStagger + dialTimeout, "192.0.2.1:1: no answer"},
-		"handshake": {&Dialer{Endpoint: u, DialContext: silent}, handshakeTimeout, "192.0.2.1:1: no answer"},
-		"proxy":     {&Dialer{Endpoint: u, DialContext: silent, Proxy: proxyAt("http://192.0.2.9:3128")}, handshakeTimeout, "192.0.2.9:3128: no answer"},
+		"handshake": {&Dialer{Endpoint: u, DialContext: silent}, dialStagger + handshakeTimeout, "192.0.2.1:1: no answer"},
+		"proxy":     {&Dialer{Endpoint: u, DialContext: silent, Proxy: proxyAt("http://192.0.2.9:3128")}, dialStagger + handshakeTimeout, "192.0.2.9:3128: no answer"},
 		"resolver": {&Dialer{Endpoint: named, Resolve: func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -334,6 +339,7 @@ func TestDialEnds(t *testing.T) {
 				if _, err := c.d.Dial(ctx); err != gone || time.Since(start) != time.Second {
 					t.Error("cancelled:", err, time.Since(start))
 				}
+				time.Sleep(lookupTimeout) // lookups go on for whoever asks next
 			})
 		})
 	}

@@ -119,3 +119,8 @@ var zeros = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n -= int64(k)
 	}
 })
+
+func placeOf(l net.Listener) place {
+	ap := netip.MustParseAddrPort(l.Addr().String())
+	return place{ap.Addr(), strconv.Itoa(int(ap.Port()))}
+}

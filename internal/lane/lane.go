@@ -28,7 +28,6 @@ const (
 	dialTimeout      = 3 * time.Second        // one attempt at one address
 	dialStagger      = 250 * time.Millisecond // until the next attempt beside it, RFC 8305
 	handshakeTimeout = 10 * time.Second       // proxy and TLS
-	spareTimeout     = 3 * time.Second        // the same where there is another address to try
 	headTimeout      = 10 * time.Second       // a request head, from its first byte
 	idleTimeout      = 3 * time.Minute        // a connection without requests, at the server
 	userTimeout      = 30 * time.Second       // data that TCP sent and nobody acknowledged
@@ -47,4 +46,5 @@ const (
 	maxHeader    = 64 << 10  // bytes of headers
 	maxAddrs     = 16        // addresses of one name that are tried
 	congestion   = "bbr"     // the sender's; most links that lose need it
+	lowEffort    = 1 << 2    // the code point of RFC 8622 in an IP header
 )

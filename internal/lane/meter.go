@@ -19,10 +19,14 @@ type meter struct {
 	lastRead atomic.Int64 // nanoseconds after start, monotonic
 	stuck    atomic.Bool  // a deadline of a write passed
 
-	once sync.Once
-	done chan struct{}
-	err  error // both are set before done is closed
-	ours bool  // err was given by who closed the connection here
+	paced  atomic.Int64 // bytes per second, as the peer wished; 0: none
+	nice   atomic.Bool  // as the peer wished
+	active atomic.Int64 // requests under way, and the handshake
+	onEnd  func(error)  // called once, when it ends; may be nil
+	once   sync.Once
+	done   chan struct{}
+	err    error // both are set before done is closed
+	ours   bool  // err was given by who closed the connection here
 }
 
 func newMeter(c net.Conn) *meter {
@@ -108,5 +112,27 @@ func (m *meter) end(err error, ours bool) {
 	m.once.Do(func() {
 		m.err, m.ours = err, ours
 		close(m.done)
+		if m.onEnd != nil {
+			m.onEnd(err)
+		}
 	})
+}
+
+// moved returns how many bytes have crossed the connection, either way: those
+// that came, and those that the peer has acknowledged.
+func (m *meter) moved() int64 {
+	n := m.in.Load()
+	if i, ok := ReadInfo(m.Conn); ok {
+		n += int64(i.BytesAcked)
+	}
+	return n
+}
+
+// stalls reports whether something is under way and nothing comes of it.
+func (m *meter) stalls() bool {
+	if m.active.Load() > 0 && m.idle() >= stallAfter*3/2 {
+		return true
+	}
+	i, ok := ReadInfo(m.Conn)
+	return ok && i.Backoff > 0
 }

@@ -7,189 +7,216 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 	"time"
+
+	"github.com/ropeway/ropeway/internal/auth"
+	"github.com/ropeway/ropeway/internal/fault"
+	"net/url"
 )
 
-// addresses are those of one name. They are looked up once and kept: a
-// resolver that fails later does no harm.
-type addresses struct {
-	host string
-
-	mu    sync.Mutex
-	addrs []netip.Addr // the best first
-	stale bool         // none of them worked the last time
-}
-
-func (d *Dialer) addresses(host string) *addresses {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.book == nil {
-		d.book = make(map[string]*addresses)
-	}
-	if d.book[host] == nil {
-		d.book[host] = &addresses{host: host}
-	}
-	return d.book[host]
-}
-
-// get returns the addresses, at least one, or an error. Concurrent callers
-// share one lookup only in that the first result stays.
-func (b *addresses) get(ctx context.Context, resolve func(context.Context, string) ([]netip.Addr, error)) ([]netip.Addr, error) {
-	b.mu.Lock()
-	have, stale := slices.Clone(b.addrs), b.stale
-	b.mu.Unlock()
-	if len(have) > 0 && !stale {
-		return have, nil
-	}
-	if ip, err := netip.ParseAddr(b.host); err == nil {
-		return []netip.Addr{ip}, nil
-	}
-	if resolve == nil {
-		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	found, err := resolve(ctx, b.host)
-	if err == nil && len(found) == 0 {
-		err = &net.DNSError{Err: "no address", Name: b.host, IsNotFound: true}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err != nil {
-		if len(b.addrs) > 0 { // better than nothing
-			return slices.Clone(b.addrs), nil
-		}
-		return nil, err
-	}
-	if len(b.addrs) == 0 || b.stale {
-		b.addrs, b.stale = interleave(found), false
-	}
-	return slices.Clone(b.addrs), nil
-}
-
-// failed makes the next get look the name up again.
-func (b *addresses) failed() {
-	b.mu.Lock()
-	b.stale = true
-	b.mu.Unlock()
-}
-
-// worked makes the address the first of the next race.
-func (b *addresses) worked(a netip.Addr) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if i := slices.Index(b.addrs, a); i > 0 {
-		b.addrs = slices.Insert(slices.Delete(b.addrs, i, i+1), 0, a)
-	}
-}
-
-// interleave alternates between the families, in the order in which the
-// resolver gave them, without duplicates and up to maxAddrs.
-func interleave(in []netip.Addr) []netip.Addr {
-	var same, other []netip.Addr
-	for _, a := range in {
-		if a = a.Unmap(); slices.Contains(same, a) || slices.Contains(other, a) {
-			continue
-		}
-		if len(same) == 0 || a.Is4() == same[0].Is4() {
-			same = append(same, a)
-		} else {
-			other = append(other, a)
-		}
-	}
-	var out []netip.Addr
-	for i := 0; i < max(len(same), len(other)); i++ {
-		for _, list := range [][]netip.Addr{same, other} {
-			if i < len(list) && len(out) < maxAddrs {
-				out = append(out, list[i])
-			}
-		}
-	}
-	return out
-}
-
-func without(in []netip.Addr, a netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(in), func(x netip.Addr) bool { return x == a })
-}
-
-// attempt is one dial of a race.
-type attempt struct {
+// place is something that TCP can connect to.
+type place struct {
 	addr netip.Addr
-	conn net.Conn
-	took time.Duration
+	port string
+}
+
+func (p place) String() string { return net.JoinHostPort(p.addr.String(), p.port) }
+
+// target is a place and what to do there.
+type target struct {
+	place
+	way   *auth.URL // the server
+	proxy *url.URL  // through which, nil for none
+	book  *addresses
+	small bool // with small segments
+}
+
+// attempt makes a connection. It returns soon after ctx ends, and calls up
+// when TCP is connected and only the handshakes are left.
+type attempt func(ctx context.Context, t target, up func(rtt time.Duration)) (*link, error)
+
+// racing is a race: RFC 8305 with the handshakes included, and with a second
+// attempt at each target for the case that packets were lost.
+type racing struct {
+	ctx     context.Context
+	try     attempt
+	shrink  bool // try small segments where handshakes stall
+	todo    []target
+	dead    []place
+	running int
+	next    time.Time // start of the next attempt
+	stalls  []stall
+	news    chan news
+	worst   error
+}
+
+// stall is a connection that will have taken long for its handshake.
+type stall struct {
+	at time.Time
+	t  target
+}
+
+// news is what became of an attempt.
+type news struct {
+	t    target
+	up   bool // TCP is connected after rtt, otherwise it ended
+	rtt  time.Duration
+	link *link
 	err  error
 }
 
-// race dials the addresses, each dialStagger after the last or as soon as one
-// fails, and returns the first connection. When all are under way, each gets a
-// second attempt: its first packet may be what got lost, and the kernel would
-// wait a second. The dialling function bounds its attempt in time.
-func race(ctx context.Context, addrs []netip.Addr, dial func(context.Context, netip.Addr) (net.Conn, error)) (net.Conn, netip.Addr, time.Duration, error) {
+// race tries the targets, one more every dialStagger and whenever one fails,
+// until a connection is made or nothing is left to try. failed is told of each
+// attempt that did.
+func race(ctx context.Context, targets []target, shrink bool, try attempt, failed func(target, error)) (*link, target, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan attempt, 2*len(addrs)) // nobody blocks
-	running := 0
-	start := func(a netip.Addr) {
-		running++
-		go func() {
-			begin := time.Now()
-			c, err := dial(ctx, a)
-			results <- attempt{a, c, time.Since(begin), err}
-		}()
-	}
-	// What lost is closed when it comes.
-	defer func() {
-		if running > 0 {
-			go func(n int) {
-				for range n {
-					if a := <-results; a.conn != nil {
-						a.conn.Close()
-					}
-				}
-			}(running)
+	r := &racing{ctx: ctx, try: try, shrink: shrink, todo: slices.Concat(targets, targets), news: make(chan news, 8*len(targets))}
+	defer func() { // what lost is closed when it comes
+		cancel()
+		if r.running > 0 {
+			go r.rest(r.running)
 		}
 	}()
-
-	todo := slices.Concat(addrs, addrs)
-	var dead []netip.Addr
-	next := func() {
-		for len(todo) > 0 {
-			a := todo[0]
-			todo = todo[1:]
-			if !slices.Contains(dead, a) {
-				start(a)
-				return
-			}
-		}
-	}
-	timer := time.NewTicker(dialStagger)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var first error
-	next()
-	for running > 0 {
+	r.start()
+	for r.running > 0 {
+		timer.Reset(r.wait())
 		select {
-		case a := <-results:
-			running--
-			if a.err == nil {
-				return a.conn, a.addr, a.took, nil
+		case n := <-r.news:
+			switch {
+			case n.up:
+				r.connected(n)
+			case n.err == nil:
+				r.running--
+				return n.link, n.t, nil
+			default:
+				r.running--
+				failed(n.t, n.err)
+				r.worst = worse(r.worst, n.err)
+				if !n.t.small {
+					r.dead = append(r.dead, n.t.place)
+				}
+				r.start()
 			}
-			dead = append(dead, a.addr)
-			if first == nil || isTimeout(first) && !isTimeout(a.err) {
-				first = a.err
-			}
-			next()
-			timer.Reset(dialStagger)
 		case <-timer.C:
-			next()
+			r.due()
 		}
 	}
-	if first == nil {
-		first = errors.New("no address")
+	if r.worst == nil {
+		r.worst = errors.New("no address")
 	}
-	return nil, netip.Addr{}, 0, first
+	return nil, target{}, r.worst
+}
+
+// rest closes what n attempts still bring.
+func (r *racing) rest(n int) {
+	for n > 0 {
+		e := <-r.news
+		if e.up {
+			continue
+		}
+		if n--; e.link != nil {
+			e.link.close()
+		}
+	}
+}
+
+// begin starts an attempt.
+func (r *racing) begin(t target) {
+	r.running++
+	go func() {
+		l, err := r.try(r.ctx, t, func(rtt time.Duration) { r.news <- news{t: t, up: true, rtt: rtt} })
+		r.news <- news{t: t, link: l, err: err}
+	}()
+}
+
+// start starts the next attempt at a target that has not failed.
+func (r *racing) start() {
+	r.next = time.Now().Add(dialStagger)
+	for len(r.todo) > 0 {
+		t := r.todo[0]
+		r.todo = r.todo[1:]
+		if !slices.Contains(r.dead, t.place) {
+			r.begin(t)
+			return
+		}
+	}
+}
+
+// connected leaves the handshake its time before there are further attempts.
+func (r *racing) connected(n news) {
+	now := time.Now()
+	if at := now.Add(dialStagger + 2*n.rtt); at.After(r.next) {
+		r.next = at
+	}
+	if r.shrink && !n.t.small {
+		r.stalls = append(r.stalls, stall{now.Add(stallAfter + 4*n.rtt), n.t})
+	}
+}
+
+// due does what the time has come for.
+func (r *racing) due() {
+	now := time.Now()
+	r.stalls = slices.DeleteFunc(r.stalls, func(s stall) bool {
+		if now.Before(s.at) {
+			return false
+		}
+		s.t.small = true
+		if r.shrink = false; !slices.Contains(r.dead, s.t.place) { // once
+			r.begin(s.t)
+		}
+		return true
+	})
+	if !r.shrink {
+		r.stalls = nil
+	}
+	if !now.Before(r.next) {
+		r.start()
+	}
+}
+
+// wait returns the time until something is due.
+func (r *racing) wait() time.Duration {
+	at := time.Time{}
+	if len(r.todo) > 0 {
+		at = r.next
+	}
+	for _, s := range r.stalls {
+		if at.IsZero() || s.at.Before(at) {
+			at = s.at
+		}
+	}
+	if at.IsZero() {
+		return 24 * time.Hour // the attempts end by themselves
+	}
+	return max(time.Until(at), 0)
+}
+
+// worse returns the error that says more: a wrong key at one address must not
+// hide behind a refused connection at another, nor that behind a timeout.
+func worse(a, b error) error {
+	rank := func(err error) int {
+		switch fault.ClassOf(err) {
+		case fault.Integrity:
+			return 4
+		case fault.Denied:
+			return 3
+		case fault.Interrupted:
+			return -1
+		case fault.Network, fault.Other:
+			if isTimeout(err) {
+				return 0
+			}
+			return 1
+		}
+		return 2
+	}
+	if a == nil || rank(b) > rank(a) {
+		return b
+	}
+	return a
 }
 
 func isTimeout(err error) bool {

@@ -20,6 +20,9 @@ func tune(fd uintptr, t tuning) {
 	if t.pacing > 0 {
 		setPacing(fd, t.pacing)
 	}
+	if t.lowEffort {
+		setLowEffort(fd)
+	}
 }
 
 func setCongestion(fd uintptr, name string) error {
@@ -40,6 +43,17 @@ func setPacing(fd uintptr, rate uint64) error {
 		rate = math.MaxUint32
 	}
 	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(rate))
+}
+
+// setLowEffort sets the code point in the header of either IP version; a socket
+// has one or both.
+func setLowEffort(fd uintptr) error {
+	err4 := unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, lowEffort)
+	err6 := unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_TCLASS, lowEffort)
+	if err4 != nil {
+		return err6
+	}
+	return nil
 }
 
 func readInfo(fd uintptr) (Info, error) {

@@ -12,4 +12,6 @@ func getCongestion(uintptr) string { return "" }
 
 func setPacing(uintptr, uint64) error { return errors.ErrUnsupported }
 
+func setLowEffort(uintptr) error { return errors.ErrUnsupported }
+
 func readInfo(uintptr) (Info, error) { return Info{}, errors.ErrUnsupported }

@@ -159,19 +159,28 @@ func CheckPath(p string) error {
 	if len(p) > MaxPath {
 		return fmt.Errorf("manifest: path of %d bytes", len(p))
 	}
-	depth := 0
-	for rest := p; ; {
-		name, tail, more := strings.Cut(rest, "/")
+	bad := func(name string) error {
+		return fmt.Errorf("manifest: %q has an impossible component %q", p, name)
+	}
+	depth, start := 1, 0
+	for i := 0; ; i++ {
+		if i < len(p) && p[i] != '/' {
+			if p[i] == 0 {
+				return bad(p[start : i+1])
+			}
+			continue
+		}
+		name := p[start:i]
+		if n := len(name); n == 0 || n > MaxName || name[0] == '.' && (n == 1 || n == 2 && name[1] == '.') {
+			return bad(name)
+		}
+		if i == len(p) {
+			return nil
+		}
 		if depth++; depth > MaxDepth {
 			return fmt.Errorf("manifest: %q is nested too deep", p)
 		}
-		if name == "" || name == "." || name == ".." || len(name) > MaxName || strings.IndexByte(name, 0) >= 0 {
-			return fmt.Errorf("manifest: %q has an impossible component %q", p, name)
-		}
-		if !more {
-			return nil
-		}
-		rest = tail
+		start = i + 1
 	}
 }
 

@@ -56,6 +56,9 @@ type Compressor struct{ enc *zstd.Encoder }
 // NewCompressor returns a compressor for segments that travel.
 func NewCompressor() *Compressor { return newCompressor(zstd.SpeedDefault) }
 
+// NewFastCompressor returns a compressor for links that outrun the other.
+func NewFastCompressor() *Compressor { return newCompressor(zstd.SpeedFastest) }
+
 func newCompressor(level zstd.EncoderLevel) *Compressor {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(level), zstd.WithWindowSize(SegmentSize), zstd.WithLowerEncoderMem(true))
 	if err != nil {

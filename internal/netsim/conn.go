@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -223,27 +224,33 @@ func (c *Conn) setDeadline(d *deadline, t time.Time, wake func()) error {
 	if c.closed {
 		return c.wrap("set", net.ErrClosed)
 	}
+	d.set(&l.mu, t, wake)
+	return nil
+}
+
+// set changes the deadline to t; wake is called, with mu held, when it passes.
+// The caller holds mu.
+func (d *deadline) set(mu *sync.Mutex, t time.Time, wake func()) {
 	d.stop()
 	d.expired = false
 	if t.IsZero() {
-		return nil
+		return
 	}
 	wait := time.Until(t)
 	if wait <= 0 {
 		d.expired = true
 		wake()
-		return nil
+		return
 	}
 	id := d.id
 	d.timer = time.AfterFunc(wait, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		if d.id == id {
 			d.expired = true
 			wake()
 		}
 	})
-	return nil
 }
 
 func (d *deadline) stop() {

@@ -9,7 +9,7 @@ import (
 // trigger is an Event that waits for bytes.
 type trigger struct {
 	ev    Event
-	bytes int64 // of the counters of ev.Dir, in all
+	bytes int64 // of the counters of ev.Of, in all
 }
 
 // Schedule arranges for things to happen to the link.
@@ -19,7 +19,10 @@ func (l *Link) Schedule(events ...Event) {
 	now := l.time()
 	for _, ev := range events {
 		if ev.AfterBytes > 0 {
-			l.triggers = append(l.triggers, &trigger{ev, l.passed(ev.Dir) + ev.AfterBytes})
+			if ev.Of == 0 {
+				ev.Of = ev.Dir
+			}
+			l.triggers = append(l.triggers, &trigger{ev, l.passed(ev.Of) + ev.AfterBytes})
 			continue
 		}
 		l.at(now+max(0, ev.At), keyFault, func() { l.apply(ev) })
@@ -36,7 +39,7 @@ func (l *Link) passed(dir Direction) (n int64) {
 func (l *Link) delivered(index int, n int64) {
 	l.count(index).Delivered += n
 	l.triggers = slices.DeleteFunc(l.triggers, func(t *trigger) bool {
-		if l.passed(t.ev.Dir) < t.bytes {
+		if l.passed(t.ev.Of) < t.bytes {
 			return false
 		}
 		l.at(l.time()+max(0, t.ev.At), keyFault, func() { l.apply(t.ev) })
@@ -83,9 +86,9 @@ func (l *Link) apply(ev Event) {
 	case Stall:
 		l.oldest(ev.Count, func(f *flow) { l.stallFlow(f, ev.For) })
 	case KillBytes:
-		l.killBytes = max(0, ev.Bytes)
+		l.killBytes, l.bytesSilent = max(0, ev.Bytes), ev.Silent
 	case KillTime:
-		l.killTime = max(0, ev.For)
+		l.killTime, l.timeSilent = max(0, ev.For), ev.Silent
 		l.killGen++
 		if l.killTime > 0 {
 			for _, f := range l.flows {
@@ -176,14 +179,24 @@ func (l *Link) stallFlow(f *flow, d time.Duration) {
 	}
 }
 
-// armKill has f reset when it is old enough.
+// armKill has f end when it is old enough.
 func (l *Link) armKill(f *flow) {
 	gen := l.killGen
 	l.at(max(l.time(), f.opened+l.killTime), f.id<<1, func() {
 		if l.killGen == gen && !f.lost && slices.Contains(l.flows, f) {
-			l.kill(f, BothSides)
+			l.end(f, l.timeSilent)
 		}
 	})
+}
+
+// end cuts f off because it is too old, or has carried too much.
+func (l *Link) end(f *flow, silent bool) {
+	if !silent {
+		l.kill(f, BothSides)
+		return
+	}
+	l.stats.Killed++
+	l.forget(f)
 }
 
 // SetParams changes one or both directions. What is in flight arrives as it

@@ -157,7 +157,7 @@ func (h *half) arrive(n int64, fin bool) {
 		}
 	}
 	if kill {
-		f.l.kill(f, BothSides)
+		f.l.end(f, f.l.bytesSilent)
 		return
 	}
 	h.finArrived = h.finArrived || fin

@@ -22,9 +22,11 @@ type Link struct {
 	ports     int
 	dialing   Action // how dials are answered: DialRefuse, DialDrop, else accepted
 
-	killBytes int64
-	killTime  time.Duration
-	killGen   int // changes with killTime
+	killBytes   int64
+	killTime    time.Duration
+	killGen     int  // changes with killTime
+	bytesSilent bool // how killBytes ends flows
+	timeSilent  bool // how killTime does
 
 	triggers []*trigger
 	stats    Stats

@@ -1,17 +1,16 @@
 // Package netsim simulates a network link between two hosts, for tests and
-// demonstrations.
+// demonstrations: a [Link] for connections, and [Packets] for datagrams. Both
+// can be made from a link.Profile.
 //
 // A [Link] joins a dialing and a listening host. Its connections satisfy
 // net.Conn, its listeners net.Listener, and while they run the link can be
 // made slow, lossy, black, forgetful or hostile. Nothing here touches a real
 // socket except [Proxy], which puts real programs on the two sides of a link.
 //
-// The model is one of connections, not of packets: each is a reliable ordered
-// stream with delay, a window and a fair share of the link's rate; a lost
-// segment costs its flow a round trip or a retransmission timeout. There is no
-// congestion window and no slow start. [Params] and [Event] describe a link
-// and what happens to it without saying how it is run, so that other models
-// can take the same description.
+// The model of a Link is one of connections: each is a reliable ordered stream
+// with delay, a window and a fair share of the link's rate; a lost segment costs
+// its flow a round trip or a retransmission timeout. There is no congestion
+// window and no slow start. That of Packets is link.Path.
 //
 // Time is the time package's, so that in a testing/synctest bubble a Link runs
 // in virtual time; it must then be made inside the bubble. With a rate or a
@@ -155,8 +154,8 @@ const (
 	Forget                          // none
 	Reset                           // Count, Side
 	Stall                           // Count, For (0: for ever)
-	KillBytes                       // Bytes
-	KillTime                        // For
+	KillBytes                       // Bytes, Silent
+	KillTime                        // For, Silent
 	DialRefuse                      // For (0: until DialAccept)
 	DialDrop                        // For (0: until DialAccept)
 	DialAccept                      // none
@@ -167,9 +166,10 @@ const (
 type Event struct {
 	// At is when it happens, counted from the call of Schedule, unless
 	// AfterBytes is set: then it happens when so many bytes were delivered in
-	// direction Dir since the call, and At after that.
+	// direction Of (0: Dir) since the call, and At after that.
 	At         time.Duration
 	AfterBytes int64
+	Of         Direction
 
 	Do     Action
 	Dir    Direction
@@ -178,4 +178,5 @@ type Event struct {
 	Count  int   // flows, the oldest first; 0 is all
 	Bytes  int64 // per flow
 	For    time.Duration
+	Silent bool // connections end without a RST
 }

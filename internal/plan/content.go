@@ -4,7 +4,8 @@
 //
 // A file's content comes in one of these ways: it is what the receiver has at
 // that path (no Ext), a copy of what it has elsewhere, inline, part of a pack
-// (many small files, compressed in solid frames), or the file's spans.
+// (many small files, compressed in solid frames), the file's spans, or made by
+// the plan's patch, which turns what the receiver has into what has changed.
 package plan
 
 import (
@@ -26,6 +27,7 @@ const (
 	Copy   Way = 'c' // the receiver has it at another path
 	Packed Way = 'p' // in a pack
 	Spans  Way = 's' // in the spans noted before
+	Patch  Way = 'd' // in the plan's patch, which comes after the records
 )
 
 const (
@@ -38,6 +40,7 @@ const (
 
 	noteSpans = 'S'
 	notePack  = 'P'
+	notePatch = 'D'
 )
 
 // Content says how the content of a file that a record puts is made.
@@ -77,8 +80,8 @@ func (c *Content) marshal() []byte {
 	case Packed:
 		b := binary.AppendUvarint([]byte{byte(Packed)}, c.Pack)
 		return binary.AppendUvarint(b, uint64(c.Offset))
-	case Spans:
-		return []byte{byte(Spans)}
+	case Spans, Patch:
+		return []byte{byte(c.Way)}
 	}
 	return nil
 }
@@ -99,7 +102,7 @@ func (c *Content) unmarshal(b []byte) error {
 		d := decoder{b: b}
 		c.Pack, c.Offset = d.uint(), d.int(maxPackRaw)
 		return d.end()
-	case Spans:
+	case Spans, Patch:
 		if len(b) != 0 {
 			return errExt
 		}

@@ -19,6 +19,8 @@ type copies struct {
 	paths map[uint64]string // by the head of the digest
 	full  map[string]digest.Digest
 	sizes map[int64]struct{} // of files larger than PackMax
+
+	held, total int64 // bytes of the files that the patcher holds, and of all
 }
 
 func (c *copies) hasSize(n int64) bool {
@@ -47,6 +49,12 @@ func (s *sender) copiesOf(ctx context.Context) *copies {
 				clear(s.copies.paths) // a list that cannot be read to its end proves nothing
 			}
 			return s.copies
+		}
+		if p := s.Patcher; p != nil && r.Type == manifest.File {
+			s.copies.total += r.Size
+			if p.Holds(r.Digest, r.Size) {
+				s.copies.held += r.Size
+			}
 		}
 		if r.Type != manifest.File || r.Size <= inlineMax || len(s.copies.paths) >= maxCopies {
 			continue

@@ -35,6 +35,7 @@ func TestGoldenContent(t *testing.T) {
 		"63612f62":   {Way: Copy, From: "a/b"},
 		"7002c09a0c": {Way: Packed, Pack: 2, Offset: 200000},
 		"73":         {Way: Spans},
+		"64":         {Way: Patch},
 	} {
 		checkGolden(t, string(c.Way), c.marshal(), want)
 		b, _ := hex.DecodeString(want)
@@ -117,5 +118,25 @@ func TestGoldenPack(t *testing.T) {
 	got, err := io.ReadAll(u)
 	if want := strings.Repeat("hello ", 8) + "\x01abc"; err != nil || string(got) != want {
 		t.Errorf("%q, want %q, %v", got, want, err)
+	}
+}
+
+// TestGoldenPatch pins the note of a patch that stands in the plan and of one
+// that does not.
+func TestGoldenPatch(t *testing.T) {
+	zeros := make([]byte, 70000)
+	for want, n := range map[string]PatchNote{
+		"44e80700616263": {Raw: 1000, Data: []byte("abc")},
+		"44e0a712022617dd4fdf1259b2fcfc5af172a524b6d523cc832b7a2622fd45b51f7f859b8ef0a204175bf7f5688a42e5d248b482272dbfc9715b4220df0fe5f5030abe24a131b4f6879b434cfbb3d87b64f9f8202ecc563181f34a7413b4232e068cbac98aaed286ac6f86fff630a56a21f59d3a0c1c6907fe3f7cafd5fa916f9b722032f6059ed964": {Raw: 300000, Objects: []digest.Object{digest.NewObject(zeros), digest.NewObject(zeros[:100])}},
+	} {
+		checkGolden(t, "patch", append([]byte{notePatch}, n.Marshal()...), want)
+		b, _ := hex.DecodeString(want)
+		got, err := ParsePatchNote(b[1:])
+		if err == nil && len(got.Data) == 0 {
+			got.Data = nil
+		}
+		if err != nil || !reflect.DeepEqual(*got, n) {
+			t.Errorf("%+v, want %+v, %v", got, n, err)
+		}
 	}
 }

@@ -30,8 +30,9 @@ type packs struct {
 	cancel context.CancelFunc
 	probe  *zstd.Encoder
 	level  zstd.EncoderLevel
+	mu     sync.Mutex // guards the rest
 	free   []*zstd.Encoder
-	mu     sync.Mutex // guards free
+	bufs   [][]byte // of packs that are done
 }
 
 type packResult struct {
@@ -58,6 +59,9 @@ func (p *packs) sample() *zstd.Encoder {
 
 // add puts a file into the current pack and says where it is.
 func (p *packs) add(ctx context.Context, path string, data []byte) (seq uint64, offset int64, err error) {
+	if p.cur.raw == nil {
+		p.cur.raw = p.buffer()
+	}
 	seq, offset = p.cur.seq, p.cur.add(data)
 	if p.cur.full(path) {
 		err = p.close(ctx, 0)
@@ -92,6 +96,7 @@ func (p *packs) build(seq uint64, raw []byte, inline int) (*PackNote, error) {
 	data := encodePack(enc, raw)
 	p.mu.Lock()
 	p.free = append(p.free, enc)
+	p.bufs = append(p.bufs, raw[:0])
 	p.mu.Unlock()
 	n := &PackNote{Seq: seq, Raw: int64(len(raw)), Object: digest.NewObject(data)}
 	if len(data) <= inline {
@@ -99,6 +104,18 @@ func (p *packs) build(seq uint64, raw []byte, inline int) (*PackNote, error) {
 		return n, nil
 	}
 	return n, p.store(p.ctx, n.Object.ID, data)
+}
+
+// buffer returns memory for a pack; that of the first grows as it must.
+func (p *packs) buffer() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.bufs); n > 0 {
+		b := p.bufs[n-1]
+		p.bufs = p.bufs[:n-1]
+		return b
+	}
+	return make([]byte, 0, 64<<10)
 }
 
 func (p *packs) encoder() *zstd.Encoder {

@@ -66,7 +66,7 @@ func (s *sender) restat(f *found, rec *manifest.Record) bool {
 	if err != nil || info.Type != manifest.File {
 		return false
 	}
-	f.Stat, f.Known = scan.StatOf(info), false
+	f.Stat, f.Known, f.calm, f.trust = scan.StatOf(info), false, false, false
 	rec.Size, rec.Sec, rec.Nsec, rec.Mode = info.Size, info.Sec, info.Nsec, info.Mode
 	rec.UID, rec.GID = info.UID, info.GID
 	return true
@@ -78,7 +78,7 @@ func (s *sender) read1(ctx context.Context, f *found, rec *manifest.Record, old 
 	if rec.Size <= PackMax {
 		c, err := s.small(ctx, f, rec, old)
 		if err == nil {
-			f.trusted = scan.Trust(f.Stat, began, s.fine)
+			s.trusts(f, rec, began)
 		}
 		return c, err
 	}
@@ -89,9 +89,16 @@ func (s *sender) read1(ctx context.Context, f *found, rec *manifest.Record, old 
 	defer func() { _ = file.Close() }()
 	c, err := s.large(ctx, f, rec, old, file)
 	if err == nil {
-		f.trusted = scan.Trust(f.Stat, began, s.fine)
+		s.trusts(f, rec, began)
 	}
 	return c, err
+}
+
+// trusts notes whether what was read from began on may be remembered.
+func (s *sender) trusts(f *found, rec *manifest.Record, began time.Time) {
+	if f.trust = !scan.Trust(f.Stat, began, s.fine).IsZero(); f.trust {
+		s.Digests.note(f.Stat, rec.Digest)
+	}
 }
 
 func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry) (Content, error) {
@@ -111,7 +118,9 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 		return Content{}, errChanged
 	}
 	s.read += rec.Size
-	rec.Digest = digest.Sum(data)
+	if !f.Known { // otherwise its Stat, which it still has, stands for its content
+		rec.Digest = digest.Sum(data)
+	}
 	if old != nil && manifest.SameContent(old, &rec.Entry) {
 		return Content{}, nil
 	}
@@ -121,6 +130,9 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 	if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
 		return Content{Way: Copy, From: from}, nil
 	}
+	if s.patched(ctx, old, rec.Size) {
+		return s.later(f, rec), nil
+	}
 	seq, off, err := s.packs.add(ctx, f.Path, data)
 	return Content{Way: Packed, Pack: seq, Offset: off}, fatal(err)
 }
@@ -128,7 +140,8 @@ func (s *sender) small(ctx context.Context, f *found, rec *manifest.Record, old 
 func (s *sender) large(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry, file *os.File) (Content, error) {
 	// A file of a size that the receiver has is read first: it may be there
 	// already, changed in nothing but its times or name.
-	if !f.Known && (old != nil && old.Size == rec.Size || s.copiesOf(ctx).hasSize(rec.Size)) {
+	wait := s.patched(ctx, old, rec.Size)
+	if !f.Known && (wait || old != nil && old.Size == rec.Size || s.copiesOf(ctx).hasSize(rec.Size)) {
 		sum, err := s.hash(ctx, f, file)
 		if err != nil {
 			return Content{}, err
@@ -139,6 +152,9 @@ func (s *sender) large(ctx context.Context, f *found, rec *manifest.Record, old 
 		}
 		if from, ok := s.lookUp(ctx, sum, rec.Size); ok {
 			return Content{Way: Copy, From: from}, nil
+		}
+		if wait {
+			return s.later(f, rec), nil
 		}
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return Content{}, err

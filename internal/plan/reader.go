@@ -15,6 +15,7 @@ type Item struct {
 	Content Content          // of a Put of a regular file
 	Spans   *SpanNote
 	Pack    *PackNote
+	Patch   *PatchNote
 }
 
 // Reader reads plan segments and checks that they make sense: paths in
@@ -25,6 +26,8 @@ type Reader struct {
 	dec   *manifest.Decompressor
 	file  spanFile
 	packs uint64 // next pack number
+	due   int64  // bytes of the records that the patch makes
+	had   bool   // the patch
 	err   error
 }
 
@@ -102,6 +105,16 @@ func (r *Reader) item(rec *manifest.Record) (*Item, error) {
 			}
 			r.packs++
 			return &Item{Pack: n}, nil
+		case notePatch:
+			n := &PatchNote{}
+			if err := n.unmarshal(append([]byte(nil), rec.Ext[1:]...)); err != nil {
+				return nil, err
+			}
+			if r.had || n.Raw != r.due {
+				return nil, fmt.Errorf("plan: a patch that makes %d bytes where %d were due", n.Raw, r.due)
+			}
+			r.had = true
+			return &Item{Patch: n}, nil
 		}
 		return nil, fmt.Errorf("plan: unknown note %q", rec.Ext[0])
 	}
@@ -148,6 +161,11 @@ func (r *Reader) content(rec *manifest.Record, c *Content) error {
 		if rec.Size > PackMax || c.Offset+rec.Size > maxPackRaw || c.Pack > r.packs+maxOpenPacks {
 			return fmt.Errorf("plan: %q cannot be in pack %d at %d", rec.Path, c.Pack, c.Offset)
 		}
+	case Patch:
+		if r.had || r.due > MaxPatch-rec.Size {
+			return fmt.Errorf("plan: %q cannot be in the patch", rec.Path)
+		}
+		r.due += rec.Size
 	case Spans:
 		f := &r.file
 		got := f.only

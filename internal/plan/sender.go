@@ -14,7 +14,6 @@ import (
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fsys"
 	"github.com/ropeway/ropeway/internal/manifest"
-	"github.com/ropeway/ropeway/internal/scan"
 	"github.com/ropeway/ropeway/internal/wire"
 )
 
@@ -25,22 +24,29 @@ type OpenBase func(ctx context.Context) (src manifest.Source, done func(), err e
 
 // Sender makes one plan. All callbacks are called from one goroutine at a time.
 type Sender struct {
-	Scan scan.Options // Root, Filter, Mask, Index, ...; Progress and Warn are set by the sender
+	// Scan is read from its start; an interest in it passes to the sender.
+	Scan *Scan
 	Base OpenBase
+	// HeldTree is the tree that the base is, zero if not known. If the scan's
+	// index lists it, nothing has to be compared as long as the walk finds
+	// nothing new.
+	HeldTree digest.Digest
 
-	// Remembered is asked once the base is known. It tells of the index that is
-	// walked against, if the base is the very tree that it lists: then nothing
-	// has to be compared or written as long as the walk finds nothing new. nil
-	// is never.
-	Remembered func() (Remembered, bool)
+	// Patcher, if set, makes the plan's patch. Base may set it when it is first
+	// called.
+	Patcher Patcher
 
 	OmitRoot bool // the root's own attributes do not matter
 	Fast     bool // the link outruns compression: little of it
-	// List receives every entry of the tree, for later use as a base.
-	List func(*manifest.Record) error
-	// Index receives every entry with its Stat, for the next scan; zero Stat
-	// when the digest must not be trusted.
-	Index func(*manifest.Record) error
+
+	// Lists is called before the first entry that the scan's index does not
+	// have as it is: nothing has to be written of a tree that is as listed.
+	// list receives every entry of the tree, for later use as a base; index
+	// every entry with its Stat, for the next scan, zero Stat when the digest
+	// must not be trusted, and records set aside. Either may be nil.
+	Lists func() (list, index func(*manifest.Record) error, err error)
+	// Digests remembers what files were found to hold; nil: nothing does.
+	Digests *Digests
 	// Store keeps a derived object, durably, before it is announced.
 	Store func(ctx context.Context, id digest.Digest, data []byte) error
 	// Emit sends a compressed segment.
@@ -51,20 +57,16 @@ type Sender struct {
 	Warn func(path, text string)
 }
 
-// Remembered is an index that lists the tree which the receiver holds.
-type Remembered struct {
-	Trailer manifest.Trailer
-	Open    func() (src manifest.Source, done func(), err error)
-}
-
 // keepFor bounds how long a record waits in an unfinished segment.
 const keepFor = 250 * time.Millisecond
 
 type sender struct {
 	*Sender
+	from    *Tree
+	mask    manifest.Mask
 	tree    *fsys.Tree
 	base    *manifest.Cursor
-	hasher  *manifest.Hasher
+	trail   trail
 	enc     manifest.Encoder
 	comp    *manifest.Compressor
 	copies  *copies
@@ -79,51 +81,67 @@ type sender struct {
 	files   int64
 	read    int64
 	buf     []byte
-	memory  Remembered
-	quiet   bool  // everything found so far is as remembered
+	quiet   bool  // everything found so far is as the receiver holds it
 	calm    int64 // how many that is
+
+	patching patching
+}
+
+// Result is what came of a plan.
+type Result struct {
+	wire.End
+	// Same says that the tree is as the scan's index lists it: Lists was not
+	// called.
+	Same bool
 }
 
 // Run makes the plan and returns its end. Nothing is deleted on the word of a
 // plan whose End says Partial.
-func (p *Sender) Run(ctx context.Context) (wire.End, error) {
+func (p *Sender) Run(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	walk := p.Scan.read()
+	defer walk.close()
+	from, err := p.Scan.opened(ctx)
+	if err != nil {
+		return Result{}, err
+	}
 	s := &sender{
-		Sender: p, tree: fsys.NewTree(p.Scan.Root), hasher: manifest.NewHasher(p.Scan.Mask),
-		comp: manifest.NewCompressor(), fine: p.Scan.Root.FineTimes(), flushed: time.Now(),
+		Sender: p, from: from, mask: from.Mask, tree: fsys.NewTree(from.Root),
+		comp: manifest.NewCompressor(), fine: from.Root.FineTimes(), flushed: time.Now(),
+		quiet: from.Listed != nil && !p.HeldTree.IsZero() && p.HeldTree == from.Listed.Tree,
 	}
 	defer s.tree.Close()
-	walk := startWalk(ctx, &p.Scan)
-	defer walk.stop()
+	s.trail.init(p, from)
 	src, done, err := p.Base(ctx)
 	if err != nil {
-		return wire.End{}, err
+		return Result{}, err
 	}
 	defer done()
 	s.base = manifest.NewCursor(src)
 	s.packs.init(ctx, p.Store)
+	s.patching.Patcher = p.Patcher
 	if p.Fast {
 		s.packs.level = zstd.SpeedFastest
+		s.comp = manifest.NewFastCompressor()
 	}
 	defer s.packs.stop()
-	if p.Remembered != nil {
-		s.memory, s.quiet = p.Remembered()
-	}
 	if err := s.run(ctx, walk); err != nil {
-		return wire.End{}, err
+		return Result{}, err
 	}
 	if s.quiet {
-		s.end.Tree, s.end.Entries = s.memory.Trailer.Tree, s.calm
-	} else {
-		s.end.Tree, s.end.Entries = s.hasher.Tree(), s.hasher.Count()
+		s.trail.calm = s.calm
+	}
+	same, err := s.trail.finish(&s.end)
+	if err != nil {
+		return Result{}, err
 	}
 	s.end.Partial = s.partial
-	s.end.Skipped = walk.stats.skipped
-	return s.end, nil
+	s.end.Skipped = p.Scan.skippedCount()
+	return Result{s.end, same}, nil
 }
 
-func (s *sender) run(ctx context.Context, walk *walker) error {
+func (s *sender) run(ctx context.Context, walk *scanReader) error {
 	for {
 		batch, err := walk.next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -133,7 +151,7 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 			return err
 		}
 		if s.quiet {
-			if s.asRemembered(&batch) {
+			if s.asRemembered(batch) {
 				s.Work("scan", s.files, s.read)
 				continue
 			}
@@ -142,17 +160,18 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 			}
 		}
 		for _, w := range batch.warns {
-			s.partial = s.partial || !errors.Is(w.err, fs.ErrNotExist)
-			s.Warn(w.path, fsys.Plain(w.err))
+			s.partial = s.partial || !w.vanished
+			s.Warn(w.path, w.text)
 		}
 		for i := range batch.found {
-			if f := &batch.found[i]; f.hidden {
-				if err := s.Index(&f.Record); err != nil {
-					return err
-				}
-				continue
+			f := batch.found[i] // the batch is not ours alone
+			f.calm = batch.calm
+			if f.hidden {
+				err = s.trail.hidden(&f.Record)
+			} else {
+				err = s.visit(ctx, &f)
 			}
-			if err := s.visit(ctx, &batch.found[i]); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -161,7 +180,7 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 		}
 	}
 	if s.quiet {
-		if s.calm == s.memory.Trailer.Count {
+		if s.calm == s.from.Listed.Count {
 			return nil
 		}
 		if err := s.replay(ctx); err != nil {
@@ -195,18 +214,16 @@ func (s *sender) run(ctx context.Context, walk *walker) error {
 		}
 		s.note(n)
 	}
+	if err := s.patch(ctx); err != nil {
+		return err
+	}
 	return s.flush()
 }
 
 // asRemembered counts a batch that brings nothing new.
 func (s *sender) asRemembered(b *batch) bool {
-	if len(b.warns) > 0 {
+	if !b.calm {
 		return false
-	}
-	for i := range b.found {
-		if !b.found[i].Known || b.found[i].hidden {
-			return false
-		}
 	}
 	s.calm += int64(len(b.found))
 	s.files += int64(len(b.found))
@@ -224,17 +241,16 @@ func (s *sender) asRemembered(b *batch) bool {
 func (s *sender) replay(ctx context.Context) error {
 	s.quiet = false
 	s.end.Files, s.end.Bytes, s.files = 0, 0, 0
-	src, done, err := s.memory.Open()
+	src, err := s.from.Again()
 	if err != nil {
 		return err
 	}
-	defer done()
 	for ; s.calm > 0; s.calm-- {
 		var f found
 		if err := src.Next(&f.Record); err != nil {
 			return err
 		}
-		f.Known, f.trusted = true, f.Stat
+		f.Known, f.calm, f.trust = true, true, true
 		if err := s.visit(ctx, &f); err != nil {
 			return err
 		}
@@ -286,6 +302,7 @@ func (s *sender) gone(b *manifest.Record) {
 		s.enc.Append(&manifest.Record{Op: manifest.Del, Entry: manifest.Entry{Path: b.Path}})
 		s.cut, s.cutting = strings.Clone(b.Path), true
 	}
+	s.leftover(&b.Entry)
 	s.base.Take()
 }
 
@@ -315,6 +332,7 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	}
 	if old != nil && s.cutting && manifest.Within(old.Path, s.cut) {
 		// Its directory was replaced, so the receiver will not have it any more.
+		s.leftover(&old.Entry)
 		s.base.Take()
 		old = nil
 	}
@@ -343,7 +361,10 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	if keep {
 		rec = manifest.Record{Entry: *oldEntry}
 	}
-	if oldEntry == nil || !manifest.SameContent(oldEntry, &rec.Entry) || !manifest.SameAttrs(oldEntry, &rec.Entry, s.Scan.Mask) {
+	if oldEntry != nil && !manifest.SameContent(oldEntry, &rec.Entry) {
+		s.leftover(oldEntry)
+	}
+	if oldEntry == nil || !manifest.SameContent(oldEntry, &rec.Entry) || !manifest.SameAttrs(oldEntry, &rec.Entry, s.mask) {
 		s.enc.Append(&rec)
 		if oldEntry != nil && oldEntry.Type == manifest.Dir && rec.Type != manifest.Dir {
 			s.cut, s.cutting = rec.Path, true
@@ -357,21 +378,14 @@ func (s *sender) visit(ctx context.Context, f *found) error {
 	if err := s.announce(); err != nil {
 		return err
 	}
-	if err := s.hasher.Add(&rec.Entry); err != nil {
-		return err
-	}
 	if rec.Type == manifest.File {
 		s.end.Files++
 		s.end.Bytes += rec.Size
 	}
-	if err := s.List(&rec); err != nil {
-		return err
+	if f.trust && !keep {
+		rec.Stat = f.Stat
 	}
-	if keep {
-		return nil
-	}
-	rec.Stat = f.trusted
-	return s.Index(&rec)
+	return s.trail.put(&rec, f.calm && !keep)
 }
 
 // skipBelow passes what the receiver has below a directory that is replaced.
@@ -381,6 +395,7 @@ func (s *sender) skipBelow(path string) error {
 		if b == nil || err != nil || !manifest.Within(b.Path, path) {
 			return err
 		}
+		s.leftover(&b.Entry)
 		s.base.Take()
 	}
 }
@@ -389,13 +404,20 @@ func (s *sender) skipBelow(path string) error {
 // keep is set when the file cannot be read as one state: what the receiver has
 // then stays.
 func (s *sender) file(ctx context.Context, f *found, rec *manifest.Record, old *manifest.Entry) (c Content, keep bool, err error) {
+	if !f.Known {
+		if d, ok := s.Digests.lookUp(f.Stat); ok {
+			f.Known, f.trust, rec.Digest = true, true, d
+		}
+	}
 	if f.Known {
-		f.trusted = f.Stat
 		if old != nil && manifest.SameContent(old, &rec.Entry) {
 			return Content{}, false, nil
 		}
 		if from, ok := s.lookUp(ctx, rec.Digest, rec.Size); ok {
 			return Content{Way: Copy, From: from}, false, nil
+		}
+		if s.patched(ctx, old, rec.Size) {
+			return s.later(f, rec), false, nil
 		}
 	}
 	for range 3 {

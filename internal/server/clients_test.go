@@ -30,7 +30,7 @@ func TestPrintedCommands(t *testing.T) {
 		return dir, string(out), err
 	}
 	lines := s.ready.Modules[0].Commands
-	if len(lines) != 3 || lines[0] != "ropeway sync -a '"+s.url.String()+"' mod" {
+	if len(lines) != 5 || !strings.HasPrefix(lines[3], "# ") || lines[0] != "ropeway sync -a '"+s.url.String()+"' mod" {
 		t.Fatal(lines)
 	}
 	other, err := auth.Ephemeral()
@@ -44,6 +44,13 @@ func TestPrintedCommands(t *testing.T) {
 		}
 		if _, out, err := run(t, wrong.Replace(lines[1])); err == nil {
 			t.Errorf("another pin: %s", out)
+		}
+	})
+	t.Run("netrc", func(t *testing.T) {
+		bare := strings.Replace(lines[1], "x:"+s.url.Token+"@", "", 1)
+		bare = "umask 077; echo machine 127.0.0.1 login x password " + s.url.Token + " >~/.netrc; " + strings.Replace(bare, "curl ", "curl -n ", 1)
+		if _, out, err := run(t, bare); err != nil || !strings.Contains(out, `"hello.txt"`) {
+			t.Errorf("%s: %v: %s", bare, err, out)
 		}
 	})
 	t.Run("wget", func(t *testing.T) {

@@ -19,10 +19,19 @@ type guard struct {
 	last uint64
 	all  int
 	by   map[netip.Prefix]int
+	new  map[netip.Prefix]int // those that have shown no token yet
+	open map[*conn]struct{}
+	done tcpSum // of connections that are closed
+	told tcpSum // as it was exposed last
 }
 
 func newGuard(most, perAddr int, m *metrics, report func(Conn)) *guard {
-	return &guard{most: most, perAddr: perAddr, m: m, report: report, by: map[netip.Prefix]int{}}
+	g := &guard{
+		most: most, perAddr: perAddr, m: m, report: report,
+		by: map[netip.Prefix]int{}, new: map[netip.Prefix]int{}, open: map[*conn]struct{}{},
+	}
+	m.reg.MustRegister(g)
+	return g
 }
 
 // beyond is how many connections above a bound are still answered.
@@ -37,9 +46,49 @@ type conn struct {
 	start time.Time
 	// over says why requests on it are refused; "" if they are not.
 	over     string
+	lane     atomic.Bool // it speaks the native protocol
+	tcp      tcpSum      // at its end
 	in, out  atomic.Int64
 	requests atomic.Int64
-	once     sync.Once
+	once     sync.Once   // before it is closed
+	gone     sync.Once   // after
+	stranger bool        // guarded by g.mu: it has shown no token yet
+	timer    *time.Timer // closes a stranger's connection that makes no request
+}
+
+const (
+	// mostNew bounds the connections of one address that have shown no token.
+	mostNew = 128
+	// firstRequest is how long a connection may take to make its first request.
+	firstRequest = 20 * time.Second
+)
+
+// trust notes that a request on the connection had a token.
+func (n *conn) trust() {
+	n.g.mu.Lock()
+	defer n.g.mu.Unlock()
+	n.known()
+}
+
+// known ends counting the connection as a stranger's. Called with the mutex
+// held.
+func (n *conn) known() {
+	if !n.stranger {
+		return
+	}
+	n.stranger = false
+	if n.g.new[n.key]--; n.g.new[n.key] == 0 {
+		delete(n.g.new, n.key)
+	}
+}
+
+// late closes a connection on which nothing was asked in time.
+func (n *conn) late() {
+	if n.requests.Load() > 0 {
+		return
+	}
+	n.g.m.clientsCut.WithLabelValues(cutSilent).Inc()
+	_ = n.Close()
 }
 
 // admit counts a connection. It returns nil if the connection is one too many
@@ -53,13 +102,18 @@ func (g *guard) admit(c net.Conn) *conn {
 		n.over = "too many connections"
 	case here >= g.perAddr:
 		n.over = "too many connections from one address"
+	case g.new[n.key] >= mostNew:
+		n.over = "too many connections from one address without a token"
 	}
-	drop := g.all >= beyond(g.most) || here >= beyond(g.perAddr)
+	drop := g.new[n.key] >= mostNew || g.all >= beyond(g.most) || here >= beyond(g.perAddr)
 	g.last++
 	n.id = g.last
 	if !drop {
 		g.all++
 		g.by[n.key]++
+		g.new[n.key]++
+		n.stranger = true
+		g.open[n] = struct{}{}
 	}
 	g.mu.Unlock()
 
@@ -74,12 +128,21 @@ func (g *guard) admit(c net.Conn) *conn {
 	}
 	g.m.accepted.Inc()
 	g.m.conns.Inc()
+	g.mu.Lock()
+	n.timer = time.AfterFunc(firstRequest, n.late)
+	g.mu.Unlock()
 	return n
 }
 
 func (g *guard) release(n *conn) {
 	g.mu.Lock()
+	if n.timer != nil {
+		n.timer.Stop()
+	}
+	n.known()
 	g.all--
+	delete(g.open, n)
+	g.done.add(n.tcp)
 	if g.by[n.key]--; g.by[n.key] == 0 {
 		delete(g.by, n.key)
 	}
@@ -110,8 +173,9 @@ func (n *conn) Write(p []byte) (int, error) {
 }
 
 func (n *conn) Close() error {
+	n.once.Do(func() { n.tcp, _ = n.readTCP() })
 	err := n.Conn.Close()
-	n.once.Do(func() { n.g.release(n) })
+	n.gone.Do(func() { n.g.release(n) })
 	return err
 }
 

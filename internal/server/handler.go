@@ -14,11 +14,9 @@ import (
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/lane"
 	"github.com/ropeway/ropeway/internal/manifest"
+	"github.com/ropeway/ropeway/internal/server/origin"
 	"github.com/ropeway/ropeway/internal/server/plain"
 )
-
-// bodyStall is the longest that a client may send nothing of an upload.
-const bodyStall = 30 * time.Second
 
 // page is what / shows. It names no modules: whoever asks may be anybody.
 const page = "This is a ropeway server.\n\nDirectories are at /m/NAME/, for those who have a token.\n"
@@ -28,6 +26,7 @@ type call struct {
 	route  route
 	module *module // set once the request may know it
 	user   string
+	client *client // nil: not counted
 	urgent bool
 	cause  string // of a refusal
 }
@@ -41,13 +40,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in := &body{ReadCloser: r.Body, rc: rec.rc}
 	c := &call{route: routeOf(r.URL)}
 	if r.Method == http.MethodPut || c.route.name == routeDelta {
-		in.stall = bodyStall
+		in.timed = true
 	}
 	r.Body = in
 	a := s.begin(r)
+	s.moving.add(rec, lane.ConnOf(r.Context()))
+	defer s.moving.remove(rec)
 	// Health is told however much else there is to do.
 	c.urgent = c.route.name == routeHealth || c.route.name == routeReady
-	entered := s.gate.enter(c.urgent)
+	// A ledger does nothing but wait, one for each lane that others count for.
+	entered := s.gate.enter(c.urgent || c.route.name == routeLedger)
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented comparison
@@ -57,6 +59,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				p = nil
 			}
 			c.cause = causePanic
+		}
+		if c.client != nil {
+			s.clients.leave(c.client, bounded(c.route.name))
 		}
 		s.finish(a, c, rec, in, r, p != nil)
 		if entered {
@@ -119,6 +124,9 @@ func (s *server) dispatch(c *call, w *recorder, r *http.Request) *refusal {
 		return f
 	}
 	if c.route.native {
+		if n := connOf(lane.ConnOf(r.Context())); n != nil {
+			n.lane.Store(true)
+		}
 		if r.TLS == nil || r.TLS.Version < tls.VersionTLS13 {
 			return errOldTLS
 		}
@@ -133,7 +141,10 @@ func (s *server) dispatch(c *call, w *recorder, r *http.Request) *refusal {
 	if f := s.authorize(c, r); f != nil {
 		return f
 	}
-	return s.serveModule(c, w, r)
+	if f := s.count(c, w, r); f != nil {
+		return f
+	}
+	return s.serveModule(c, w, r.WithContext(origin.WithClient(r.Context(), c.client.name)))
 }
 
 // authorize checks that the request's token permits the route, and only then
@@ -151,6 +162,23 @@ func (s *server) authorize(c *call, r *http.Request) *refusal {
 	if c.module = s.modules[c.route.module]; c.module == nil {
 		return errNoModule
 	}
+	if n := connOf(lane.ConnOf(r.Context())); n != nil {
+		n.trust()
+	}
+	return nil
+}
+
+// count lets a request in as one of its client's.
+func (s *server) count(c *call, w *recorder, r *http.Request) *refusal {
+	cl, lanes, ok := s.clients.enter(c.user, r.RemoteAddr, bounded(c.route.name))
+	if c.route.native {
+		grants(w, lanes)
+	}
+	if !ok {
+		s.metrics.throttled.Inc()
+		return errGreedy
+	}
+	c.client = cl
 	return nil
 }
 
@@ -175,10 +203,18 @@ func (s *server) serveModule(c *call, w *recorder, r *http.Request) *refusal {
 	case routeFile:
 		s.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), allowedKey{}, m)))
 	case routePlan, routeUpload, routeObject, routeDelta:
+		if c.route.name == routeObject {
+			lane.Shape(r)
+		}
 		if c.route.name == routePlan && !s.ready.Load() {
 			return errStopping
 		}
 		m.native.ServeHTTP(w, r)
+	case routeLedger:
+		if r.Method != http.MethodGet {
+			return errMethod
+		}
+		lane.ServeLedger(w, r, s.stopping)
 	case routePush:
 		switch {
 		case m.push == nil:
@@ -225,6 +261,12 @@ func (s *server) finish(a *Access, c *call, w *recorder, in *body, r *http.Reque
 		w.status = http.StatusOK // net/http will say so
 	}
 	a.Outcome, a.Cause = w.ending(r.Context(), r.Method, aborted)
+	switch {
+	case in.late:
+		s.metrics.clientsCut.WithLabelValues(cutSending).Inc()
+	case a.Outcome == OutcomeCut && a.Cause == causeSlow:
+		s.metrics.clientsCut.WithLabelValues(cutReading).Inc()
+	}
 	if c.cause != "" && a.Outcome != OutcomeOK {
 		a.Cause = c.cause
 	}

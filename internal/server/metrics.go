@@ -19,12 +19,13 @@ type metrics struct {
 
 	accepted, refused, handshakes prometheus.Counter
 	received, sent                prometheus.Counter
-	panics                        prometheus.Counter
+	panics, throttled             prometheus.Counter
 	conns, ready                  prometheus.Gauge
 	storeFiles, storeBytes        prometheus.Gauge
 	storeFreed                    prometheus.Counter
 
 	requests, cut     *prometheus.CounterVec
+	clientsCut        *prometheus.CounterVec
 	bytesIn, bytesOut *prometheus.CounterVec
 	objects           *prometheus.CounterVec
 	denied            *prometheus.CounterVec
@@ -56,6 +57,8 @@ func newMetrics() *metrics {
 	m.received = counter("received_bytes_total", "Bytes received on connections, TLS included.")
 	m.sent = counter("sent_bytes_total", "Bytes sent on connections, TLS included.")
 	m.panics = counter("panics_total", "Requests that met a bug of the server.")
+	m.throttled = counter("throttled_total", "Requests answered with 429: one client had too many under way.")
+	m.clientsCut = counters("clients_cut_total", "Clients that were cut off for standing still.", "cause")
 	m.conns = gauge("connections", "Connections that are open.")
 	m.ready = gauge("ready", "1 while new work is accepted, otherwise 0.")
 	m.storeFiles = gauge("store_files", "Files in the store at the last sweep.")

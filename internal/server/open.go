@@ -18,7 +18,7 @@ import (
 
 const (
 	defaultGrace   = 25 * time.Second
-	defaultPerAddr = 256
+	defaultPerAddr = 1024
 	mostConns      = 10000 // by default, however many files may be open
 )
 
@@ -30,12 +30,18 @@ type server struct {
 	listeners []net.Listener
 	metrics   *metrics
 	guard     *guard
+	bases     *origin.Bases
 	gate      *gate
 	plain     http.Handler
 	exposed   http.Handler // the metrics
 	origins   *http.CrossOriginProtection
+	limited   *origin.Limits
+	clients   *clients
+	moving    *movement
 	ready     atomic.Bool
-	closers   []func() // run from the last to the first
+	hinted    bool          // about congestion control
+	stopping  chan struct{} // closed when no new work is accepted any more
+	closers   []func()      // run from the last to the first
 }
 
 // module is a directory with what serves it.
@@ -58,6 +64,8 @@ func open(ctx context.Context, cfg Config) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, modules: map[string]*module{}, metrics: newMetrics(), origins: http.NewCrossOriginProtection(),
+		limited: origin.NewLimits(), clients: newClients(), moving: newMovement(),
+		stopping: make(chan struct{}),
 	}
 	if err := s.open(ctx, chosen); err != nil {
 		s.close()
@@ -89,6 +97,9 @@ func (c *Config) complete() error {
 	if c.Conn == nil {
 		c.Conn = func(Conn) {}
 	}
+	if c.Kept == nil {
+		c.Kept = func(string, int64) {}
+	}
 	if c.Warn == nil {
 		c.Warn = func(event.Warn) {}
 	}
@@ -111,13 +122,36 @@ func (s *server) open(ctx context.Context, chosen bool) error {
 	}
 	s.state = st
 	s.closers = append(s.closers, st.close)
+	if err := s.openBases(); err != nil {
+		return err
+	}
 	for _, m := range s.cfg.Modules {
 		if err := s.openModule(m); err != nil {
 			return err
 		}
 	}
 	s.plain = plain.New(plain.Options{Lookup: s.lookup})
+	s.watch()
 	s.exposed = s.metrics.handler()
+	return nil
+}
+
+func (s *server) openBases() error {
+	var dirs []*fsys.Dir
+	for _, path := range s.cfg.Bases {
+		d, err := fsys.OpenDir(path)
+		if err != nil {
+			for _, d := range dirs {
+				_ = d.Close()
+			}
+			return fault.New(fsys.Class(err), "give a directory that this user can read", "cannot use %s as a base: %s", path, fsys.Plain(err))
+		}
+		dirs = append(dirs, d)
+	}
+	if len(dirs) > 0 {
+		s.bases = origin.OpenBases(dirs)
+		s.closers = append(s.closers, s.bases.Close)
+	}
 	return nil
 }
 
@@ -176,7 +210,8 @@ func (s *server) openModule(m config.Module) error {
 		mod.push = mod.pusher.Handler()
 	}
 	mod.origin = origin.New(origin.Config{
-		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Log: log,
+		Module: m.Name, Root: root, Open: mod.open, Store: s.state.store, Temp: s.state.temp, Bases: s.bases, Log: log,
+		Limits: s.limited, Kept: func(n int64) { s.cfg.Kept(m.Name, n) },
 	})
 	s.closers = append(s.closers, mod.origin.Close)
 	mod.native = mod.origin.Handler()

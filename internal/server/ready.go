@@ -46,7 +46,7 @@ func (s *server) readiness() Ready {
 }
 
 // commands returns what to paste to get the tree by ropeway, to list it by
-// curl, and to get it by wget.
+// curl, and to get it by wget, and a comment on the token in them.
 func commands(u auth.URL) []string {
 	full, pin := u.String(), quote(u.Pin.String())
 	u.Pin = auth.Pin{}
@@ -55,6 +55,8 @@ func commands(u auth.URL) []string {
 		"ropeway sync -a " + quote(full) + " " + u.Module,
 		"curl -k --pinnedpubkey " + pin + " " + quote(bare+"?format=json"),
 		"wget -r -np -nH --cut-dirs=1 --no-check-certificate --pinnedpubkey=" + pin + " " + quote(bare),
+		"# Others on that host can see command lines. curl -n and wget find the token in ~/.netrc (chmod 600) as well,",
+		"# if the URL is without x:TOKEN@: machine " + u.Host + " login x password TOKEN",
 	}
 }
 

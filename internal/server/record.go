@@ -7,21 +7,25 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
 // recorder notes what is answered. It belongs to the handler's goroutine.
 type recorder struct {
 	http.ResponseWriter
-	rc       *http.ResponseController
-	status   int // 0: none yet
-	bytes    int64
-	err      error     // of the first write that failed
-	deadline time.Time // of writes
+	rc     *http.ResponseController
+	status int // 0: none yet
+	bytes  int64
+	err    error // of the first write that failed
+
+	mu       sync.Mutex // guards the rest
+	deadline time.Time  // of writes; zero: none
+	wrote    time.Time  // when a write last returned
 }
 
 func newRecorder(w http.ResponseWriter) *recorder {
-	return &recorder{ResponseWriter: w, rc: http.NewResponseController(w)}
+	return &recorder{ResponseWriter: w, rc: http.NewResponseController(w), wrote: time.Now()}
 }
 
 // Unwrap lets http.ResponseController reach what is not here.
@@ -41,6 +45,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 	n, err := r.ResponseWriter.Write(p)
 	r.bytes += int64(n)
 	r.failed(err)
+	r.mu.Lock()
+	r.wrote = time.Now()
+	r.mu.Unlock()
 	return n, err
 }
 
@@ -56,8 +63,30 @@ func (r *recorder) FlushError() error {
 
 // SetWriteDeadline implements what http.ResponseController asks for.
 func (r *recorder) SetWriteDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.deadline = t
 	return r.rc.SetWriteDeadline(t)
+}
+
+// extend gives the write under way, if it has a deadline, another minute.
+func (r *recorder) extend(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deadline.IsZero() || !now.Before(r.deadline) || now.Sub(r.wrote) > streamStall {
+		return
+	}
+	if later := now.Add(writeStall); later.After(r.deadline) {
+		r.deadline = later
+		_ = r.rc.SetWriteDeadline(later)
+	}
+}
+
+// passed reports whether the last deadline has passed.
+func (r *recorder) passed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.deadline.IsZero() && !time.Now().Before(r.deadline)
 }
 
 func (r *recorder) failed(err error) {
@@ -96,7 +125,7 @@ func (r *recorder) ending(ctx context.Context, method string, aborted bool) (out
 	case errors.Is(context.Cause(ctx), errStopped):
 		return OutcomeCut, causeStopped
 	case errors.Is(r.err, os.ErrDeadlineExceeded),
-		(gone || r.err != nil) && !r.deadline.IsZero() && !time.Now().Before(r.deadline):
+		(gone || r.err != nil) && r.passed():
 		return OutcomeCut, causeSlow
 	case gone || r.err != nil:
 		return OutcomeCut, causeLeft
@@ -114,24 +143,43 @@ func (r *recorder) ending(ctx context.Context, method string, aborted bool) (out
 	return OutcomeOK, ""
 }
 
-// body counts what a request brings, and gives each read of an upload a
-// deadline of its own, so that nobody can hold a request open by sending
-// nothing.
+// body counts what a request brings, and bounds the time of an upload, so that
+// nobody can hold a request open by sending nothing, or next to it: it may take
+// bodyTime, and a second more for every bodyRate bytes that have come.
 type body struct {
 	io.ReadCloser
 	n     int64
 	rc    *http.ResponseController
-	stall time.Duration // 0: as long as it likes
+	timed bool
+	due   time.Time
+	late  bool // a read failed for it
 }
 
+const (
+	bodyTime = 30 * time.Second
+	bodyRate = 256
+	// bodyAhead bounds the time that may be saved up.
+	bodyAhead = time.Minute
+)
+
 func (b *body) Read(p []byte) (int, error) {
-	if b.stall > 0 {
-		_ = b.rc.SetReadDeadline(time.Now().Add(b.stall))
+	if !b.timed {
+		n, err := b.ReadCloser.Read(p)
+		b.n += int64(n)
+		return n, err
 	}
+	now := time.Now()
+	if b.due.IsZero() {
+		b.due = now.Add(bodyTime)
+	}
+	_ = b.rc.SetReadDeadline(b.due)
 	n, err := b.ReadCloser.Read(p)
-	if b.stall > 0 {
-		_ = b.rc.SetReadDeadline(time.Time{}) // or it would end the connection later
-	}
+	_ = b.rc.SetReadDeadline(time.Time{}) // or it would end the connection later
 	b.n += int64(n)
+	b.late = b.late || errors.Is(err, os.ErrDeadlineExceeded)
+	b.due = b.due.Add(time.Duration(n) * time.Second / bodyRate)
+	if most := now.Add(bodyAhead); b.due.After(most) {
+		b.due = most
+	}
 	return n, err
 }

@@ -30,6 +30,7 @@ var (
 	errMethod   = &refusal{status: http.StatusMethodNotAllowed, err: fault.New(fault.Usage, "", "only GET and HEAD are possible here")}
 	errStopping = &refusal{http.StatusServiceUnavailable, 5, fault.New(fault.Network, "", "the server is stopping")}
 	errCrowded  = &refusal{http.StatusServiceUnavailable, 1, fault.New(fault.Network, "", "the server is busy")}
+	errGreedy   = &refusal{http.StatusTooManyRequests, 1, fault.New(fault.Network, "", "too many requests of one client at once")}
 	errInternal = &refusal{status: http.StatusInternalServerError, err: fault.New(fault.Other, "see the server's log", "internal error")}
 	errReadOnly = &refusal{status: http.StatusForbidden, err: fault.New(fault.Denied, "ask the server's owner to make it writable", "the module is read only")}
 	errOldTLS   = &refusal{status: http.StatusForbidden, err: fault.New(fault.Denied, "", "the native protocol needs TLS 1.3")}

@@ -21,6 +21,9 @@ func (s *server) reverse(r *http.Request) (func(*lane.Conn), error) {
 		return nil, f.err
 	}
 	return func(l *lane.Conn) {
+		if n := connOf(lane.ConnOf(r.Context())); n != nil {
+			n.lane.Store(true)
+		}
 		if !s.gate.enter(false) {
 			return // the lane is closed, and the client dials again
 		}

@@ -20,6 +20,7 @@ const (
 	routeObject  = "object"
 	routeDelta   = "delta"
 	routePush    = "push"
+	routeLedger  = "ledger"
 	routeReverse = "reverse"
 	routeOther   = "other" // nothing is there
 )
@@ -74,7 +75,7 @@ func routeOf(u *url.URL) route {
 		return other
 	}
 	verb, _, _ := strings.Cut(rest, "/")
-	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "delta": routeDelta, "push": routePush, "lane": routeReverse}[verb]
+	name, ok := map[string]string{"plan": routePlan, "up": routeUpload, "o": routeObject, "delta": routeDelta, "push": routePush, "ledger": routeLedger, "lane": routeReverse}[verb]
 	if !ok {
 		name = routeOther
 	}

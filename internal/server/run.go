@@ -16,6 +16,8 @@ import (
 
 const (
 	sweepEvery = time.Minute
+	// streams is how many requests may be under way on one connection.
+	streams = 64
 	// lastWait is how long requests that were cut off may take to notice.
 	lastWait = 5 * time.Second
 )
@@ -32,6 +34,8 @@ func (s *server) run(ctx context.Context) error {
 	}
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	running.Go(func() { s.sweep(sweeping) })
+	moving, stopMoving := context.WithCancel(context.Background())
+	running.Go(func() { s.moving.run(moving) }) // requests have time until the end of the grace
 
 	s.setReady(true)
 	s.cfg.Ready(s.readiness())
@@ -42,8 +46,10 @@ func (s *server) run(ctx context.Context) error {
 		err = fault.Wrap(fault.Other, err, "", "the server cannot accept connections any more")
 	}
 	s.setReady(false)
+	close(s.stopping)
 	stopSweeping()
 	s.drain(hs, cut)
+	stopMoving()
 	running.Wait()
 	return err
 }
@@ -80,6 +86,7 @@ func (s *server) http(base context.Context) *http.Server {
 		}
 	}
 	hs := lane.Server(s, s.state.id, o)
+	hs.HTTP2.MaxConcurrentStreams = streams
 	hs.BaseContext = func(net.Listener) context.Context { return base }
 	return hs
 }

@@ -50,6 +50,9 @@ type Config struct {
 	// Store bounds what is kept; see store.Options.
 	Store store.Options
 
+	// Bases are directories with contents that clients may have.
+	Bases []string
+
 	Hooks
 }
 
@@ -60,6 +63,9 @@ type Hooks struct {
 	Access func(Access)     // each request that ended
 	Conn   func(Conn)       // each connection that was opened, refused or closed
 	Warn   func(event.Warn) // anything else that the operator should know
+	// Kept is told whenever a module's tree has been copied into the history, and
+	// how many bytes that took.
+	Kept func(module string, bytes int64)
 }
 
 // Access is one request that ended.

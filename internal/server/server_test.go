@@ -171,7 +171,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMetrics()
+	full := opened(t, tree(t))
+	m := full.metrics
 	m.ended(&Access{Outcome: OutcomeCut})
 	m.ended(&Access{Outcome: OutcomeOK, Route: routeObject})
 	m.denied.WithLabelValues("401")

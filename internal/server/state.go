@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ropeway/ropeway/internal/auth"
 	"github.com/ropeway/ropeway/internal/config"
@@ -88,7 +90,8 @@ func (st *state) open(cfg *Config, hosts []string, warn func(string, ...any)) er
 func (st *state) place(cfg *Config) error {
 	if cfg.Ephemeral {
 		tmp := cfg.Getenv("TMPDIR") // "" is the system's
-		path, err := os.MkdirTemp(tmp, "ropeway-serve-")
+		removeDead(context.Background(), tmp, time.Now())
+		path, err := os.MkdirTemp(tmp, ephemeralName)
 		if err != nil {
 			return fault.Wrap(fsys.Class(err), err, "set TMPDIR to a directory that can be written", "no place for temporary files")
 		}

@@ -134,27 +134,27 @@ func TestEnding(t *testing.T) {
 	stopped, cut := context.WithCancelCause(t.Context())
 	cut(errStopped)
 	for _, x := range []struct {
-		r              recorder
+		r              *recorder
 		ctx            context.Context
 		aborted        bool
 		outcome, cause string
 	}{
-		{recorder{status: 200}, live, false, OutcomeOK, ""},
-		{recorder{status: 404}, live, false, OutcomeRefused, "Not Found"},
-		{recorder{status: 404}, left, false, OutcomeRefused, "Not Found"},
-		{recorder{status: 503}, live, false, OutcomeRefused, "Service Unavailable"},
-		{recorder{status: 500}, live, false, OutcomeFailed, "Internal Server Error"},
-		{recorder{status: 200}, left, false, OutcomeCut, causeLeft},
-		{recorder{status: 200, err: net.ErrClosed}, live, true, OutcomeCut, causeLeft},
-		{recorder{status: 200, err: os.ErrDeadlineExceeded}, live, true, OutcomeCut, causeSlow},
-		{recorder{status: 200, err: net.ErrClosed, deadline: time.Now()}, left, true, OutcomeCut, causeSlow},
-		{recorder{status: 200, err: net.ErrClosed, deadline: time.Now().Add(time.Hour)}, left, true, OutcomeCut, causeLeft},
-		{recorder{status: 200, err: net.ErrClosed}, stopped, true, OutcomeCut, causeStopped},
-		{recorder{status: 200}, live, true, OutcomeCut, causeChanged},
+		{&recorder{status: 200}, live, false, OutcomeOK, ""},
+		{&recorder{status: 404}, live, false, OutcomeRefused, "Not Found"},
+		{&recorder{status: 404}, left, false, OutcomeRefused, "Not Found"},
+		{&recorder{status: 503}, live, false, OutcomeRefused, "Service Unavailable"},
+		{&recorder{status: 500}, live, false, OutcomeFailed, "Internal Server Error"},
+		{&recorder{status: 200}, left, false, OutcomeCut, causeLeft},
+		{&recorder{status: 200, err: net.ErrClosed}, live, true, OutcomeCut, causeLeft},
+		{&recorder{status: 200, err: os.ErrDeadlineExceeded}, live, true, OutcomeCut, causeSlow},
+		{&recorder{status: 200, err: net.ErrClosed, deadline: time.Now()}, left, true, OutcomeCut, causeSlow},
+		{&recorder{status: 200, err: net.ErrClosed, deadline: time.Now().Add(time.Hour)}, left, true, OutcomeCut, causeLeft},
+		{&recorder{status: 200, err: net.ErrClosed}, stopped, true, OutcomeCut, causeStopped},
+		{&recorder{status: 200}, live, true, OutcomeCut, causeChanged},
 	} {
 		x.r.ResponseWriter = httptest.NewRecorder()
 		if o, c := x.r.ending(x.ctx, "GET", x.aborted); o != x.outcome || c != x.cause {
-			t.Errorf("%+v: %s, %q", x, o, c)
+			t.Errorf("%+v: %s, %q", x.r, o, c)
 		}
 	}
 }

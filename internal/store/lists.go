@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -26,6 +28,30 @@ func (m *Manifests) Create(module string) (*Writer, error) {
 func (m *Manifests) Open(module string, tree digest.Digest) (*Reader, error) {
 	return m.open(nameOf(module, tree), &tree)
 }
+
+// Adopt makes a module's index, which has just been written, the manifest of
+// its tree as well: both list the same. It fails where a file cannot have two
+// names.
+func (m *Manifests) Adopt(module string, tree digest.Digest, x *Indexes, index string) error {
+	from, to := key(index), nameOf(module, tree)
+	info, err := x.dir.Lstat(from)
+	if err == nil {
+		err = x.dir.Link(from, m.dir, to)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return failed(err)
+	}
+	m.mu.Lock()
+	m.used += info.Size
+	m.mu.Unlock()
+	return failed(m.dir.Sync())
+}
+
+// Aside marks a record that an index keeps though it is no entry of its tree.
+const Aside = "h"
 
 // Has reports whether there is a manifest of the tree.
 func (m *Manifests) Has(module string, tree digest.Digest) bool {
@@ -67,9 +93,13 @@ func (l *lists) open(name string, want *digest.Digest) (*Reader, error) {
 		return nil, gone(err)
 	}
 	t, err := manifest.ReadTrailer(f, info.Size)
+	kind := l.kind
+	if kind == manifestKind && kindOf(f) == indexKind {
+		kind = indexKind
+	}
 	var src *manifest.Reader
 	if err == nil {
-		src, err = manifest.NewReader(f, l.kind)
+		src, err = manifest.NewReader(f, kind)
 	}
 	if err != nil || want != nil && t.Tree != *want {
 		_ = f.Close()
@@ -77,7 +107,7 @@ func (l *lists) open(name string, want *digest.Digest) (*Reader, error) {
 		return nil, ErrGone
 	}
 	l.touch(name, info)
-	return &Reader{src: src, file: f, trailer: t}, nil
+	return &Reader{src: src, adopted: kind != l.kind, kind: kind, file: f, size: info.Size, trailer: t}, nil
 }
 
 // Writer writes a list. It is not safe for concurrent use. It must end with
@@ -132,12 +162,41 @@ func (w *Writer) Cancel() {
 // use.
 type Reader struct {
 	src     *manifest.Reader
+	adopted bool // an index that is read as a manifest
+	kind    byte
 	file    *os.File
+	size    int64
 	trailer manifest.Trailer
 }
 
+// Again returns another source that reads the same list from its start. It is
+// valid until Close, and may be used beside r and others.
+func (r *Reader) Again() (manifest.Source, error) {
+	return manifest.NewReader(io.NewSectionReader(r.file, 0, r.size), r.kind)
+}
+
 // Next implements manifest.Source.
-func (r *Reader) Next(rec *manifest.Record) error { return r.src.Next(rec) }
+func (r *Reader) Next(rec *manifest.Record) error {
+	for {
+		err := r.src.Next(rec)
+		if err != nil || !r.adopted {
+			return err
+		}
+		if aside := string(rec.Ext) == Aside; !aside {
+			rec.Stat, rec.Ext = manifest.Stat{}, nil
+			return nil
+		}
+	}
+}
+
+// kindOf returns the kind of a stored list, 0 if it is none.
+func kindOf(f *os.File) byte {
+	var head [5]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		return 0
+	}
+	return head[4]
+}
 
 // Trailer returns the list's count, tree and meta, also before it is read.
 func (r *Reader) Trailer() manifest.Trailer { return r.trailer }

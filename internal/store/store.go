@@ -1,9 +1,9 @@
 // Package store keeps a server's state below one directory: the manifests that
-// it has sent, an index of each module, and the spools of objects that were
-// made for clients or sent by them.
+// it has sent, an index of each module, the spools of objects that were made
+// for clients or sent by them, and a history of contents.
 //
 // Everything is a file that is written under a temporary name and renamed, so
-// that what has a name is whole. Lists are synced before; what is in the spools
+// that what has a name is whole. All but the spools is synced before; what is in those
 // can be made again and is dropped when the machine was restarted. The time
 // of last use is the modification time, which survives restarts. One process
 // owns the directory. There are no background goroutines: the owner calls
@@ -39,6 +39,9 @@ type Options struct {
 	SpoolBytes    int64         // of all objects; 20 GB
 	SegmentBytes  int64         // of all uploaded segments; 1 GB
 	SpoolAge      time.Duration // since last use; 24 hours. Segments too.
+	// HistoryBytes bounds the history, which goes by ManifestAge, too: a tenth of
+	// what is free, at most 20 GB. Less than 0 keeps none.
+	HistoryBytes int64
 }
 
 func (o *Options) defaults() {
@@ -61,6 +64,7 @@ type Store struct {
 	indexes   *Indexes
 	objects   *diskSpool
 	segments  *diskSpool
+	history   *History // nil: none is kept
 }
 
 // Open takes the state directory, which stays the caller's to close, and
@@ -111,10 +115,32 @@ func (s *Store) open(dir *fsys.Dir, o Options) error {
 		return err
 	}
 	s.segments = &diskSpool{f, boot == ""}
+	if err := s.openHistory(dir, o); err != nil {
+		return err
+	}
 	if torn {
 		return noteBoot(dir, boot)
 	}
 	return nil
+}
+
+func (s *Store) openHistory(dir *fsys.Dir, o Options) error {
+	if o.HistoryBytes < 0 {
+		return nil
+	}
+	limit := o.HistoryBytes
+	if limit == 0 {
+		limit = 20e9
+		if free, _, err := dir.Free(); err == nil {
+			limit = max(1, int64(min(free/10, uint64(limit))))
+		}
+	}
+	f, err := openFolder(dir, "history", limit, o.ManifestAge, false)
+	if err != nil {
+		return err
+	}
+	s.history, err = loadHistory(f)
+	return err
 }
 
 // bootName holds the boot during which the spools were written. What they hold
@@ -177,8 +203,14 @@ func (s *Store) folders() []*folder {
 	if s.segments != nil {
 		all = append(all, s.segments.folder)
 	}
+	if s.history != nil {
+		all = append(all, s.history.folder)
+	}
 	return all
 }
+
+// History returns the contents that modules had; nil if none are kept.
+func (s *Store) History() *History { return s.history }
 
 // Manifests returns the manifests that the server knows.
 func (s *Store) Manifests() *Manifests { return s.manifests }

@@ -114,7 +114,7 @@ func TestDamagedListsAreGone(t *testing.T) {
 	must(t, err)
 	for name, b := range map[string][]byte{
 		"empty": nil, "cut": whole[:len(whole)-1], "trailer only": whole[len(whole)-60:], "another tree": bytes.Replace(whole, treeBytes(1), treeBytes(2), 1),
-		"index": append([]byte("ropei"), whole[5:]...),
+		"another kind": append([]byte("ropex"), whole[5:]...),
 	} {
 		must(t, os.WriteFile(path, b, 0o600))
 		if r, err := s.Manifests().Open("mod", tree(1)); !errors.Is(err, ErrGone) {

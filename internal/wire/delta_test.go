@@ -34,8 +34,8 @@ func TestDeltaMessages(t *testing.T) {
 
 func TestDeltaRef(t *testing.T) {
 	for _, d := range []DeltaRef{
-		{Span: SpanRef{Path: "a/b", Tag: 7}},
-		{Span: SpanRef{Path: "a/b", Tag: 7}, State: digest.Sum(nil)},
+		{Span: SpanRef{Path: "a/b", Tag: 7, Tagged: true}},
+		{Span: SpanRef{Path: "a/b", Tag: 7, Tagged: true}, State: digest.Sum(nil)},
 		{Pack: digest.Sum([]byte{1})},
 		{Pack: digest.Sum([]byte{1}), State: digest.Sum(nil)},
 	} {

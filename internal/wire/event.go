@@ -82,6 +82,7 @@ type eventLine struct {
 	ResentTCP   int64         `json:"resent_tcp,omitzero"`
 	RTT         time.Duration `json:"rtt,omitzero"`
 	Congestion  string        `json:"congestion,omitzero"`
+	Via         string        `json:"via,omitzero"`
 	Elapsed     time.Duration `json:"elapsed,omitzero"`
 	Tree        string        `json:"tree,omitzero"`
 	Skipped     int64         `json:"skipped,omitzero"`
@@ -121,7 +122,7 @@ func MarshalEvent(e event.Event) ([]byte, error) {
 			Bytes: e.Bytes, Transferred: e.Transferred, Created: e.Created, Deleted: e.Deleted, Literal: e.Literal,
 			Reused: e.Reused, Moved: e.Moved, WireIn: e.WireIn, WireOut: e.WireOut, Retries: e.Retries,
 			LinkDown: e.LinkDown, Elapsed: e.Elapsed, Tree: e.Tree, Skipped: e.Skipped, Failed: e.Failed,
-			Limit: string(e.Limit), LimitDetail: e.LimitDetail, SentTCP: e.SentTCP, ResentTCP: e.ResentTCP, RTT: e.RTT, Congestion: e.Congestion,
+			Limit: string(e.Limit), LimitDetail: e.LimitDetail, SentTCP: e.SentTCP, ResentTCP: e.ResentTCP, RTT: e.RTT, Congestion: e.Congestion, Via: e.Via,
 		}
 	case event.Exit:
 		l = eventLine{Type: "exit", Code: e.Code, Class: e.Class, Message: e.Message, Retryable: e.Retryable}
@@ -183,7 +184,7 @@ func UnmarshalEvent(b []byte) (event.Event, error) {
 			Bytes: l.Bytes, Transferred: l.Transferred, Created: l.Created, Deleted: l.Deleted, Literal: l.Literal,
 			Reused: l.Reused, Moved: l.Moved, WireIn: l.WireIn, WireOut: l.WireOut, Retries: l.Retries,
 			LinkDown: l.LinkDown, Elapsed: l.Elapsed, Tree: l.Tree, Skipped: l.Skipped, Failed: l.Failed,
-			Limit: event.Limit(l.Limit), LimitDetail: l.LimitDetail, SentTCP: l.SentTCP, ResentTCP: l.ResentTCP, RTT: l.RTT, Congestion: l.Congestion,
+			Limit: event.Limit(l.Limit), LimitDetail: l.LimitDetail, SentTCP: l.SentTCP, ResentTCP: l.ResentTCP, RTT: l.RTT, Congestion: l.Congestion, Via: l.Via,
 		}, nil
 	case "exit":
 		return event.Exit{Code: l.Code, Class: l.Class, Message: l.Message, Retryable: l.Retryable}, nil
@@ -194,7 +195,7 @@ func UnmarshalEvent(b []byte) (event.Event, error) {
 func (l *eventLine) clean() {
 	for _, s := range []*string{
 		&l.Verb, &l.Source, &l.Destination, &l.Stage, &l.Cause, &l.Change, &l.Text, &l.Tree, &l.Class, &l.Message,
-		&l.Limit, &l.LimitDetail, &l.Congestion,
+		&l.Limit, &l.LimitDetail, &l.Congestion, &l.Via,
 	} {
 		*s = CleanText(*s, MaxText)
 	}

@@ -29,8 +29,8 @@ func TestGoldenFrames(t *testing.T) {
 	}{
 		{KindRequest, &PlanRequest{
 			Job: "job00001", From: 3, Path: "app/lib", One: true, Mask: 19, Recursive: true, OmitRoot: true,
-			Filter: []byte("- *.log\n"), Whole: true, Fresh: true,
-		}, "512b0a086a6f62303030303110031a076170702f6c6962200128133001380142082d202a2e6c6f670a48015001"},
+			Filter: []byte("- *.log\n"), Whole: true, Fresh: true, Fast: true, Patch: PatchPays, Rate: 1250000,
+		}, "51330a086a6f62303030303110031a076170702f6c6962200128133001380142082d202a2e6c6f670a480150015801600168d0a54c"},
 		{
 			KindBase, &Base{Tree: a, Changes: []byte{1, 2, 3}},
 			"42270a2017762fddd969a453925d65717ac3eea21320b66b54342fde15128d6caf21215f1a03010203",
@@ -90,7 +90,7 @@ func TestGoldenFrames(t *testing.T) {
 
 // TestGoldenSpanQuery pins the query of a request for a span.
 func TestGoldenSpanQuery(t *testing.T) {
-	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef}
+	ref := SpanRef{Path: "app/lib/\xff.jar", Offset: 8 << 20, Tag: 0x0123456789abcdef, Tagged: true}
 	const want = "p=YXBwL2xpYi__Lmphcg&o=8388608&t=123456789abcdef"
 	if got := ref.Query(); got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -100,6 +100,16 @@ func TestGoldenSpanQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := ParseSpanRef(q); err != nil || got != ref {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A mirror is asked without the tag.
+	bare := SpanRef{Path: ref.Path, Offset: ref.Offset}
+	if got := bare.Query(); got != strings.TrimSuffix(want, "&t=123456789abcdef") {
+		t.Error(got)
+	} else if q, err = url.ParseQuery(got); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseSpanRef(q); err != nil || got != bare {
 		t.Errorf("%+v, %v", got, err)
 	}
 	doc, err := os.ReadFile("../../docs/protocol.md")

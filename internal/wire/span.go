@@ -16,12 +16,16 @@ type SpanRef struct {
 	Path   string
 	Offset int64
 	Tag    uint64
+	Tagged bool // Tag counts; who asks a mirror has none
 }
 
 // Query returns the reference as the query of an object request.
 func (s SpanRef) Query() string {
-	return "p=" + base64.RawURLEncoding.EncodeToString([]byte(s.Path)) +
-		"&o=" + strconv.FormatInt(s.Offset, 10) + "&t=" + strconv.FormatUint(s.Tag, 16)
+	q := "p=" + base64.RawURLEncoding.EncodeToString([]byte(s.Path)) + "&o=" + strconv.FormatInt(s.Offset, 10)
+	if s.Tagged {
+		q += "&t=" + strconv.FormatUint(s.Tag, 16)
+	}
+	return q
 }
 
 // ParseSpanRef reads what Query wrote and checks it.
@@ -34,7 +38,10 @@ func ParseSpanRef(q url.Values) (SpanRef, error) {
 	if s.Offset, err = strconv.ParseInt(q.Get("o"), 10, 64); err != nil {
 		return SpanRef{}, fmt.Errorf("wire: span's offset: %w", err)
 	}
-	if s.Tag, err = strconv.ParseUint(q.Get("t"), 16, 64); err != nil {
+	s.Tagged = q.Has("t")
+	if !s.Tagged {
+		s.Tag = 0
+	} else if s.Tag, err = strconv.ParseUint(q.Get("t"), 16, 64); err != nil {
 		return SpanRef{}, fmt.Errorf("wire: span's tag: %w", err)
 	}
 	if s.Path == "" || s.Offset < 0 || s.Offset%digest.SpanSize != 0 {

@@ -74,27 +74,57 @@ func WriteFrame(w io.Writer, k Kind, payload []byte) error {
 // ReadFrame reads one frame. io.EOF means that the stream ended between
 // frames.
 func ReadFrame(r *bufio.Reader) (Kind, []byte, error) {
-	k, err := r.ReadByte()
+	k, n, err := ReadHead(r, MaxFrame)
 	if err != nil {
 		return 0, nil, err
 	}
+	b, err := ReadPayload(r, n)
+	return k, b, err
+}
+
+// ReadHead reads the kind of a frame and the length of its payload, which may
+// be at most most bytes and is to be read by ReadPayload. io.EOF means that
+// the stream ended between frames.
+func ReadHead(r *bufio.Reader, most int) (Kind, int, error) {
+	k, err := r.ReadByte()
+	if err != nil {
+		return 0, 0, err
+	}
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
-		return 0, nil, noEOF(err)
+		return 0, 0, noEOF(err)
 	}
-	if n > MaxFrame {
-		return 0, nil, fmt.Errorf("%w: %d bytes", ErrFrame, n)
+	if n > uint64(most) {
+		return 0, 0, fmt.Errorf("%w: %d bytes", ErrFrame, n)
 	}
-	// Memory follows what has arrived, not what the peer announces.
+	return Kind(k), int(n), nil
+}
+
+// ReadPayload reads n bytes. Memory follows what has arrived, not what the
+// peer announced.
+func ReadPayload(r io.Reader, n int) ([]byte, error) {
 	var b []byte
-	for uint64(len(b)) < n {
+	for len(b) < n {
 		at := len(b)
-		b = append(b, make([]byte, min(n-uint64(at), 64<<10))...)
+		b = append(b, make([]byte, min(n-at, 64<<10))...)
 		if _, err := io.ReadFull(r, b[at:]); err != nil {
-			return 0, nil, noEOF(err)
+			return nil, noEOF(err)
 		}
 	}
-	return Kind(k), b, nil
+	return b, nil
+}
+
+// SegmentHead returns the start of a KindSegment frame, up to the segment's
+// body of n bytes, which is to follow.
+func SegmentHead(index uint64, n int) []byte {
+	var m builder
+	m.num(1, index)
+	if n > 0 {
+		m.b = protowire.AppendVarint(protowire.AppendTag(m.b, 2, protowire.BytesType), uint64(n))
+	}
+	b := []byte{byte(KindSegment)}
+	b = binary.AppendUvarint(b, uint64(len(m.b)+n))
+	return append(b, m.b...)
 }
 
 func noEOF(err error) error {
@@ -117,7 +147,19 @@ type PlanRequest struct {
 	Whole     bool // no differences against the receiver's files
 	Fresh     bool // read all content again
 	Fast      bool // the link outruns compression
+	Patch     Patching
+	Rate      int64 // what the link carries, as far as the client knows, in bytes per second; 0: unknown
 }
+
+// Patching says whether a plan may have a patch.
+type Patching uint8
+
+// The choices.
+const (
+	PatchNever  Patching = iota // the client has no use for one
+	PatchPays                   // if it takes less time than what it saves
+	PatchAlways                 // whatever time it takes: bytes are dear
+)
 
 // Base says what the receiver holds.
 type Base struct {
@@ -242,6 +284,8 @@ func (p *PlanRequest) Marshal() []byte {
 	m.bool(9, p.Whole)
 	m.bool(10, p.Fresh)
 	m.bool(11, p.Fast)
+	m.num(12, uint64(p.Patch))
+	m.num(13, uint64(max(p.Rate, 0)))
 	return m.b
 }
 
@@ -272,12 +316,18 @@ func (p *PlanRequest) Unmarshal(b []byte) error {
 			p.Fresh = v != 0
 		case 11:
 			p.Fast = v != 0
+		case 12:
+			p.Patch = Patching(min(v, 255))
+		case 13:
+			p.Rate = count(v)
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
 		return err
+	case p.Patch > PatchAlways:
+		return fmt.Errorf("%w: patching %d", ErrFrame, p.Patch)
 	case !ValidJob(p.Job):
 		return fmt.Errorf("%w: job id %.70q", ErrFrame, p.Job)
 	case len(p.Filter) > MaxFilter:

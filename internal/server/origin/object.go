@@ -9,10 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/manifest"
@@ -79,7 +75,7 @@ func (o *Origin) object(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusRequestedRangeNotSatisfiable)
 		return
 	}
-	send(w, r, io.NewSectionReader(src, base+from, to-from), done)
+	o.send(w, r, io.NewSectionReader(src, base+from, to-from), done)
 }
 
 func (o *Origin) gone(w http.ResponseWriter, err error) {
@@ -106,7 +102,7 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 		return nil, 0, nil, err
 	}
 	_ = dir.Close()
-	if plan.Tag(scan.StatOf(info)) != ref.Tag || ref.Offset >= info.Size {
+	if ref.Tagged && plan.Tag(scan.StatOf(info)) != ref.Tag || ref.Offset >= info.Size {
 		_ = f.Close()
 		return nil, 0, nil, errGone
 	}
@@ -120,66 +116,30 @@ func (o *Origin) openSpan(ref wire.SpanRef) (*os.File, int64, func() error, erro
 	return f, info.Size, check, nil
 }
 
-// chunk is what is read, checked and written at once.
-const chunk = 256 << 10
-
 // send writes body, compressed when the client asks for it. A client that does
 // not read for writeStall, or a file that changes under it, ends the answer
 // short, which no client takes for whole.
-func send(w http.ResponseWriter, r *http.Request, body *io.SectionReader, check func() error) {
-	rc := http.NewResponseController(w)
+//
+// What is compressed goes out in frames that stand alone: an encoder is needed
+// for a moment only, and not for as long as the client takes to read.
+func (o *Origin) send(w http.ResponseWriter, r *http.Request, body *io.SectionReader, check func() error) {
+	a := &answer{w: w, rc: http.NewResponseController(w), body: body, check: check, limits: o.limits, ctx: r.Context(), client: clientOf(r.Context())}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "no-store")
-	var out io.Writer = w
+	next := a.plain
 	if r.Header.Get("Accept-Encoding") == "zstd" {
 		h.Set("Content-Encoding", "zstd")
-		enc := encoder(w)
-		defer putEncoder(enc)
-		defer func() {
-			if enc.Close() != nil {
-				panic(http.ErrAbortHandler)
-			}
-		}()
-		out = enc
+		next = a.packed
 	} else {
 		h.Set("Content-Length", strconv.FormatInt(body.Size(), 10))
 	}
 	if r.Header.Get("Range") != "" {
 		w.WriteHeader(http.StatusPartialContent)
 	}
-	bp := buffers.Get().(*[]byte)
-	defer buffers.Put(bp)
-	for at := int64(0); at < body.Size(); {
-		n, err := body.ReadAt((*bp)[:min(chunk, body.Size()-at)], at)
-		if err != nil && !errors.Is(err, io.EOF) || n == 0 || check() != nil {
+	for a.at < body.Size() {
+		if next() != nil {
 			panic(http.ErrAbortHandler)
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
-		if _, err := out.Write((*bp)[:n]); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		at += int64(n)
 	}
-}
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
-
-var encoders sync.Pool
-
-func encoder(w io.Writer) *zstd.Encoder {
-	if e, ok := encoders.Get().(*zstd.Encoder); ok {
-		e.Reset(w)
-		return e
-	}
-	e, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic("origin: " + err.Error()) // only for bad options, which these are not
-	}
-	return e
-}
-
-func putEncoder(e *zstd.Encoder) {
-	e.Reset(nil)
-	encoders.Put(e)
 }

@@ -7,16 +7,19 @@
 package origin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/fault"
 	"github.com/ropeway/ropeway/internal/fsys"
+	"github.com/ropeway/ropeway/internal/plan"
 	"github.com/ropeway/ropeway/internal/store"
 	"github.com/ropeway/ropeway/internal/wire"
 )
@@ -30,36 +33,96 @@ type Config struct {
 	Open  func() (*fsys.Dir, error)
 	Store *store.Store
 	Temp  *fsys.Dir                        // for plans under way
+	Bases *Bases                           // more that receivers may have; not closed by the origin
 	Log   func(format string, args ...any) // server-side trouble, one line each
+	// Kept is told whenever a tree has been copied into the history; nil: nobody is.
+	Kept func(bytes int64)
+	// Limits are shared by the modules of a server. nil: the module's own.
+	Limits *Limits
 }
 
 // Origin serves one module.
 type Origin struct {
-	cfg  Config
-	mu   sync.Mutex // guards jobs and closed
-	jobs map[string]*planJob
+	cfg     Config
+	limits  *Limits
+	digests *plan.Digests
+	counts  counts
+	ctx     context.Context // ends all plans
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex // guards the rest
+	jobs  map[string]*planJob
+	tours map[digest.Digest]*tours   // by view
+	runs  map[digest.Digest]*planRun // the latest by what it depends on
+	all   map[*planRun]struct{}      // whose files are open
 	// closed is set once no new job may start.
 	closed bool
-	wg     sync.WaitGroup
 
 	waiting, deltas chan struct{} // bound the requests for differences, and those that are made
+	capture         *capture      // nil: no history is kept
+	patches         *patches
+	bases           *Bases
+}
+
+// counts are what happened since the start.
+type counts struct {
+	scans, scansShared, plans, plansShared atomic.Int64
+}
+
+// Stats are what happened since the start, and what is now.
+type Stats struct {
+	Scans       int64 // begun
+	ScansShared int64 // requests that joined the scan of another
+	Plans       int64 // made
+	PlansShared int64 // requests that were answered by the plan of another
+	Jobs        int64 // requests for plans that are under way or remembered, now
+	Queued      int64 // plans that wait for their turn, now
+}
+
+// Stats returns the origin's counters.
+func (o *Origin) Stats() Stats {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := Stats{
+		Scans: o.counts.scans.Load(), ScansShared: o.counts.scansShared.Load(),
+		Plans: o.counts.plans.Load(), PlansShared: o.counts.plansShared.Load(), Jobs: int64(len(o.jobs)),
+	}
+	for r := range o.all {
+		r.mu.Lock()
+		if r.ending == 0 && r.work.Stage == queued {
+			s.Queued++
+		}
+		r.mu.Unlock()
+	}
+	return s
 }
 
 const (
-	// maxJobs bounds the plans that are made or kept at once, for one module.
-	maxJobs = 512
+	// maxJobs bounds the requests for plans that are remembered, for one module.
+	maxJobs = 4096
 	// jobIdle is how long a plan that nobody reads is kept.
 	jobIdle = 20 * time.Minute
 	// writeStall ends an answer that the client does not read.
-	writeStall = 30 * time.Second
+	writeStall = 60 * time.Second
 )
 
 // New returns the origin of a module. Close frees what it holds.
 func New(cfg Config) *Origin {
-	return &Origin{
-		cfg: cfg, jobs: map[string]*planJob{},
-		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
+	if cfg.Limits == nil {
+		cfg.Limits = NewLimits()
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	o := &Origin{
+		cfg: cfg, limits: cfg.Limits, digests: plan.NewDigests(), ctx: ctx, stop: stop,
+		jobs: map[string]*planJob{}, tours: map[digest.Digest]*tours{}, runs: map[digest.Digest]*planRun{}, all: map[*planRun]struct{}{},
+		waiting: make(chan struct{}, maxWaiting), deltas: make(chan struct{}, maxDeltas),
+		patches: newPatches(), bases: cfg.Bases,
+	}
+	if h := cfg.Store.History(); h != nil {
+		o.capture = newCapture(o, h)
+	}
+	return o
 }
 
 // descend opens a directory of the module.
@@ -84,24 +147,33 @@ func (o *Origin) Handler() http.Handler {
 	mux.HandleFunc("PUT "+p+"/up/{digest}", o.upload)
 	mux.HandleFunc("GET "+p+"/o/{digest}", o.object)
 	mux.HandleFunc("POST "+p+"/delta", o.delta)
-	return mux
+	if o.capture == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer o.capture.enter()()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // Close ends all plans and waits for them.
 func (o *Origin) Close() {
 	o.mu.Lock()
 	o.closed = true
-	for _, j := range o.jobs {
-		j.cancel()
-	}
 	o.mu.Unlock()
+	if o.capture != nil {
+		o.capture.close()
+	}
+	o.stop()
 	o.wg.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, j := range o.jobs {
-		j.close()
+		j.drop()
 	}
-	clear(o.jobs)
+	for r := range o.all {
+		r.free()
+	}
 }
 
 // Sweep drops plans that nobody has read for a while. The server calls it
@@ -109,13 +181,12 @@ func (o *Origin) Close() {
 func (o *Origin) Sweep(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for id, j := range o.jobs {
+	for _, j := range o.jobs {
 		if j.idleSince(now) > jobIdle {
-			j.cancel()
-			j.close()
-			delete(o.jobs, id)
+			j.drop()
 		}
 	}
+	o.sweepRuns(now)
 }
 
 // Problem is the body of an error answer.

@@ -21,6 +21,7 @@ import (
 type site struct {
 	t        testing.TB
 	src, dst string
+	state    string
 	lanes    *lane.Local
 	org      *origin.Origin
 }
@@ -38,7 +39,8 @@ func newSiteAt(t testing.TB, src string) *site {
 		t.Cleanup(func() { _ = d.Close() })
 		return d
 	}
-	state := open(t.TempDir())
+	s.state = t.TempDir()
+	state := open(s.state)
 	st, err := store.Open(state, store.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	mrand "math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,10 @@ type Client struct {
 	// Ends, as in job.Options. Zero durations mean for ever.
 	Timeout        time.Duration // the server is not heard of for so long
 	ConnectTimeout time.Duration // it has never been
+
+	// Rate returns the rate that stands instead of the request's BwLimit at a
+	// time, as in job.Options. nil: BwLimit stands.
+	Rate func(time.Time) int64
 
 	// Began is called with the digest of the tree that the destination was
 	// landed as, "" for none, before anything changes. nil: nobody wants it.
@@ -239,6 +244,13 @@ func (p *pusher) serve(target string) {
 	used := make(chan struct{})
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		once.Do(func() { close(used) })
+		if r.Method == http.MethodGet && r.URL.Path == ledgerPath(p.c.Module) { // this side sends
+			lane.ServeLedger(w, r, p.ctx.Done())
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, objectPath(p.c.Module)) {
+			lane.Shape(r)
+		}
 		p.c.Origin.ServeHTTP(w, r)
 	})
 	until := time.Now().Add(laneLimit)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -28,6 +29,9 @@ func (p *pusher) attempt() (*result, error) {
 	defer conn.Close(nil)
 	post := p.post
 	post.Seq = p.next
+	if p.c.Rate != nil {
+		post.BwLimit = p.c.Rate(time.Now())
+	}
 	first, err := json.Marshal(&post)
 	if err != nil {
 		return nil, fault.Wrap(fault.Usage, err, "", "push")
@@ -39,7 +43,7 @@ func (p *pusher) attempt() (*result, error) {
 	pulsed := make(chan struct{})
 	go func() {
 		defer close(pulsed)
-		pulse(ctx, w, append(first, '\n'))
+		pulse(ctx, w, append(first, '\n'), post.BwLimit, p.c.Rate)
 	}()
 	defer func() {
 		cancel(nil)
@@ -118,15 +122,23 @@ func (p *pusher) dial() (*lane.Conn, error) {
 	}
 }
 
-// pulse writes first, and then a sign of life once a second.
-func pulse(ctx context.Context, w *io.PipeWriter, first []byte) {
+// pulse writes first, and then a sign of life once a second: the new rate when
+// it is no longer what was told.
+func pulse(ctx context.Context, w *io.PipeWriter, first []byte, told int64, rate func(time.Time) int64) {
 	_, err := w.Write(first)
 	t := time.NewTicker(heartbeat)
 	defer t.Stop()
 	for err == nil {
 		select {
-		case <-t.C:
-			_, err = w.Write([]byte("\n"))
+		case now := <-t.C:
+			line := []byte("\n")
+			if rate != nil {
+				if n := rate(now); n != told {
+					told = n
+					line = fmt.Appendf(nil, "{\"bwlimit\":%d}\n", n)
+				}
+			}
+			_, err = w.Write(line)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -3,7 +3,8 @@
 // for pulling, from the verification to the journal, holds for pushing.
 //
 // The client asks by POST /v1/m/{module}/push. The body is a JSON object, and
-// after it a line break once a second: the client lives. The answer is a
+// after it a line once a second: the client lives. The line is empty or says
+// what has changed of the request. The answer is a
 // stream of JSON lines, one a second at least: the server lives. They carry
 // the job's events, requests to open lanes, and in the end its result. When the
 // stream breaks the job goes on; the same POST with the number of the next
@@ -170,6 +171,7 @@ func (s *Server) job(p *post, who string) (*running, error) {
 		if j.Path != string(p.Path) {
 			return nil, fault.New(fault.Usage, "", "push: the job is for another path")
 		}
+		j.rate.Store(p.BwLimit)
 		return j, nil
 	}
 	if s.closed {
@@ -240,7 +242,11 @@ func (s *Server) Reverse(r *http.Request) (use func(*lane.Conn), err error) {
 	return j.lanes.use, nil
 }
 
-func pushPath(module string) string { return "/v1/m/" + module + "/push" }
+func pushPath(module string) string   { return "/v1/m/" + module + "/push" }
+func ledgerPath(module string) string { return "/v1/m/" + module + "/ledger" }
+
+func objectPath(module string) string { return "/v1/m/" + module + "/o/" }
+
 func lanePath(module string) string { return "/v1/m/" + module + "/lane" }
 
 func newTicket() string { return rand.Text() }

@@ -45,6 +45,7 @@ type Request struct {
 	From    string // how messages name the source; no secrets
 	Lanes   int    // at most; 0: the server's choice
 	BwLimit int64  // bytes per second; 0: none
+	Nice    bool   // give way to others on the link
 }
 
 const (
@@ -81,6 +82,7 @@ type post struct {
 	Name       string  `json:"name,omitzero"`
 	Lanes      int     `json:"lanes,omitzero"`
 	BwLimit    int64   `json:"bwlimit,omitzero"`
+	Nice       bool    `json:"nice,omitzero"`
 	Timeout    int64   `json:"timeout_s,omitzero"`
 	Connect    int64   `json:"contimeout_s,omitzero"`
 }
@@ -90,7 +92,7 @@ func newPost(r *Request) post {
 		Path: name(r.Path), Source: name(r.Source), Expect: r.Expect, Mask: uint8(r.Mask), Recursive: r.Recursive,
 		One: r.One, OmitRoot: r.OmitRoot, Checksum: r.Checksum, Whole: r.Whole, NoWhole: r.NoWhole, Filter: r.Filter, Delete: r.Delete,
 		MaxDelete: r.MaxDelete, Atomic: r.Atomic, Early: r.Early, Fsync: r.Fsync, DryRun: r.DryRun,
-		NumericIDs: r.NumericIDs, Items: r.Items, Name: r.From, Lanes: r.Lanes, BwLimit: r.BwLimit,
+		NumericIDs: r.NumericIDs, Items: r.Items, Name: r.From, Lanes: r.Lanes, BwLimit: r.BwLimit, Nice: r.Nice,
 	}
 }
 
@@ -140,7 +142,7 @@ func (p *post) options() (job.Options, error) {
 		Mask: manifest.Mask(p.Mask), Recursive: p.Recursive, Filter: set, OmitRoot: p.OmitRoot, Checksum: p.Checksum, Whole: p.Whole, NoWhole: p.NoWhole,
 		Delete: p.Delete, MaxDelete: p.MaxDelete, Atomic: p.Atomic, Early: p.Early, Fsync: p.Fsync,
 		DryRun: p.DryRun, NumericIDs: p.NumericIDs,
-		Lanes: p.Lanes, BwLimit: p.BwLimit,
+		Lanes: p.Lanes, BwLimit: p.BwLimit, Nice: p.Nice,
 		Timeout: time.Duration(p.Timeout) * time.Second, ConnectTimeout: time.Duration(p.Connect) * time.Second,
 	}, nil
 }

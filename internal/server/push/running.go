@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/event"
@@ -25,6 +26,7 @@ type running struct {
 	cancel context.CancelCauseFunc
 	lanes  *lanes
 	done   chan struct{} // closed when it has ended
+	rate   atomic.Int64  // that the client wishes, bytes per second; 0: no limit
 
 	mu    sync.Mutex // guards all below
 	ring  ring
@@ -43,6 +45,7 @@ func newRunning(s *Server, p *post, id Job) *running {
 		ring: ring{first: max(p.Seq, 1)}, wake: make(chan struct{}), seen: id.Since,
 	}
 	j.ctx, j.cancel = context.WithCancelCause(context.Background())
+	j.rate.Store(p.BwLimit)
 	j.lanes = &lanes{done: j.done, wake: j.notify}
 	return j
 }
@@ -172,6 +175,7 @@ func (j *running) perform(o job.Options, before []*running) (*event.Summary, err
 			"/%s in module %s is no longer what this push set out from: another run has landed there, or this one had and its answer was lost", j.Path, cfg.Module)
 	}
 	o.Dial, o.Module, o.Events = j.lanes.dial, cfg.Module, j.event
+	o.Rate = func(time.Time) int64 { return j.rate.Load() }
 	if cfg.Timeout > 0 && (o.Timeout == 0 || o.Timeout > cfg.Timeout) {
 		o.Timeout = cfg.Timeout
 	}

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -60,21 +61,41 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) {
 	_ = rc.Flush()
 	var pulse atomic.Int64 // since start
 	start := time.Now()
-	go func() {
-		b := make([]byte, 512)
-		for {
-			n, err := r.Body.Read(b)
-			if n > 0 {
-				pulse.Store(int64(time.Since(start)))
-				j.touch()
-			}
-			if err != nil {
-				return
-			}
+	go wishes(io.MultiReader(dec.Buffered(), r.Body), func(w *wish) {
+		pulse.Store(int64(time.Since(start)))
+		j.touch()
+		if w != nil && w.BwLimit >= 0 {
+			j.rate.Store(w.BwLimit)
 		}
-	}()
+	})
 	alive := func() bool { return time.Since(start)-time.Duration(pulse.Load()) < writeStall }
 	j.stream(r.Context(), w, rc, max(p.Seq, 1), alive)
+}
+
+// wish is a line of the client's after the request: what it wants otherwise
+// from now on.
+type wish struct {
+	BwLimit int64 `json:"bwlimit"`
+}
+
+// maxWish bounds such a line, in bytes.
+const maxWish = 512
+
+// wishes calls got whenever something comes from the client, with what it
+// wishes or nil, until r ends.
+func wishes(r io.Reader, got func(*wish)) {
+	lines := bufio.NewReaderSize(r, maxWish)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) { // of what is too long only the sign of life counts
+			return
+		}
+		var w *wish
+		if line = bytes.TrimSpace(line); len(line) > 0 && json.Unmarshal(line, &w) != nil {
+			w = nil
+		}
+		got(w)
+	}
 }
 
 // stream writes what happens from event next on, until the job has ended, the
