@@ -34,6 +34,7 @@ var rules = []struct{ rule, timer, tests string }{
 	{"the end does not wait for a lane or a disk that hangs", "endGrace", "TestRunEndsAlthoughALaneIsDeaf TestRunEndsAlthoughAWriteHangs"},
 	{"idle lanes end", "Config.IdleClose", "TestLanesAreDialledLazily"},
 	{"a lane of a mirror that has nothing to give makes room", "Config.IdleClose", "TestMirrorsShareAnObject"},
+	{"what only a mirror has that is away is given up", "awayAfter", "TestMirrorsShareAnObject"},
 	{"a connection that takes long is raced by another", "raceAfter", "TestDialsAreRaced TestMirrorsOneIsDead"},
 	{"an exchange does not wait for the server that it was on", "homeWait", "TestExchangesStayAtHome"},
 	{"lanes that do not come do not stop the search for a better number", "arriveMax", "TestClimbWaits"},
