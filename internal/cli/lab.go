@@ -30,7 +30,7 @@ A link is a profile ('ropeway lab profiles' lists them) or a TOML file
   clear@90s                  ends blackouts and stalls`
 
 const labExample = `  ropeway lab profiles
-  ropeway lab run --profile=bad-vpn --host a='rsync --daemon --no-detach ...' --host b='rsync ...'
+  ropeway lab run --profile=bad-vpn --host a='nginx ...' --host b='wget http://$A/f'
   ropeway lab run --profile=qa-vpn --event='blackout@20MB for 70s'`
 
 func (a *app) labVerb() *cobra.Command {
