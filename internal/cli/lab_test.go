@@ -54,7 +54,7 @@ lab: host b ended with exit code 7
 		t.Errorf("exit %d\n%s\n%s\nwant\n%s", r.code, r.stdout, r.stderr, want)
 	}
 	if fmt.Sprintln(o.Commands, o.Events, o.Seed, o.CC, o.Hosts, o.Timeout, o.Profile.Name, o.Shell) !=
-		"map[a:srv -x=1 b:cli] [blackout@20MB for 1m10s forget@5s] 9 bbr 3 30s qa-vpn false\n" || o.Pcap["a"] != filepath.Join("/dir", "x.pcap") {
+		"map[a:srv -x=1 b:cli] [blackout@20MB for 70s forget@5s] 9 bbr 3 30s qa-vpn false\n" || o.Pcap["a"] != filepath.Join("/dir", "x.pcap") {
 		t.Errorf("options %+v", o)
 	}
 
