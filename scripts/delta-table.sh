@@ -92,7 +92,7 @@ for name in "$@"; do
   a=$(flat "$old" "$tmp/a") b=$(flat "$new" "$tmp/b")
   z=- x=- d=-
   ! command -v zstd >/dev/null || z=$(timed "$limit" zstd -q -f -19 --long=31 --patch-from="$a" "$b" -o "$tmp/out")
-  ! command -v xdelta3 >/dev/null || x=$(timed "$limit" xdelta3 -q -f -e -9 -B "$(stat -c %s "$a" | awk '{ print $1 < 16777216 ? 16777216 : $1 > 2147483647 ? 2147483647 : $1 }')" -s "$a" "$b" "$tmp/out")
+  ! command -v xdelta3 >/dev/null || x=$(timed "$limit" xdelta3 -q -f -e -9 -B "$(stat -c %s "$a" | awk '{ print ($1 < 16777216 ? 16777216 : ($1 > 2147483647 ? 2147483647 : $1)) }')" -s "$a" "$b" "$tmp/out")
   # bsdiff wants 17 times the old file in memory.
   if command -v bsdiff >/dev/null && [ "$(stat -c %s "$a")" -lt 200000000 ]; then d=$(timed "$limit" bsdiff "$a" "$b" "$tmp/out"); fi
   rm -f "$tmp/a" "$tmp/b"
