@@ -94,7 +94,8 @@ func TestHelp(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
 		{"diff", "--help"}, {"patch", "--help"}, {"patch", "make", "--help"}, {"patch", "apply", "--help"},
-		{"lab", "--help"}, {"help", "lab", "run"}, {"help", "lab", "set"}, {"help", "lab", "clean"}, {"help", "lab", "profiles"}, {"lab", "incident", "--help"}, {"lab", "bench", "--help"},
+		{"lab", "incident", "--help"}, {"lab", "bench", "--help"},
+		{"lab", "--help"}, {"help", "lab", "run"}, {"help", "lab", "set"}, {"help", "lab", "clean"}, {"help", "lab", "profiles"},
 		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {

@@ -101,7 +101,7 @@ type named struct{ name, value string }
 func parseNamed(s string) (named, error) {
 	name, value, ok := strings.Cut(s, "=")
 	if !ok || len(name) != 1 || name[0] < 'a' || name[0] > 'z' || value == "" {
-		return named{}, fmt.Errorf("want a host's letter, = and a text, such as b=CMD")
+		return named{}, fmt.Errorf("want a host's letter, = and a text, such as b=true")
 	}
 	return named{name, value}, nil
 }
