@@ -69,7 +69,7 @@ func TestLoad(t *testing.T) {
 		l.pulls, l.slow, l.lanes, l.flight, l.fast.Seconds(), l.done.Load(), l.bytes.Load()/1e6/int64(max(1, l.fast.Seconds())), l.slowBytes.Load(), l.cut.Load(), l.refused.Load())
 	t.Logf("server: %d MiB idle, %d MiB at most, %d KiB a pull", idle>>20, peak>>20, (peak-idle)/int64(l.pulls)>>10)
 	for _, line := range strings.Split(metrics, "\n") {
-		for _, name := range []string{"ropeway_scans", "ropeway_plans", "ropeway_pull", "ropeway_lane", "ropeway_cut", "go_goroutines ", "go_memstats_heap_inuse_bytes ", "go_memstats_stack_inuse_bytes ", "go_memstats_heap_alloc_bytes ", "process_open_fds", "process_cpu_seconds_total"} {
+		for _, name := range []string{"ropeway_scans", "ropeway_plans", "ropeway_pull", "ropeway_lane", "ropeway_clients_cut", "go_goroutines ", "go_memstats_heap_inuse_bytes ", "go_memstats_stack_inuse_bytes ", "go_memstats_heap_alloc_bytes ", "process_open_fds", "process_cpu_seconds_total"} {
 			if strings.HasPrefix(line, name) {
 				t.Log(line)
 			}

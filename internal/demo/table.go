@@ -23,7 +23,7 @@ func (d *demo) table(c changes) {
 	row("", func(r *round) string { return r.name })
 	row("files new, changed or moved", func(r *round) string { return commas(r.sum.Transferred + r.sum.Moved) })
 	bytes("their content, fetched", func(r *round) int64 { return r.sum.Literal })
-	bytes("their content, reused (moves)", func(r *round) int64 { return r.sum.Reused })
+	bytes("their content, reused", func(r *round) int64 { return r.sum.Reused })
 	bytes("had to come: packed, with plan", func(r *round) int64 { return r.need })
 	bytes("came", func(r *round) int64 { return r.sum.WireIn })
 	bytes("  encryption, headers, sent again", func(r *round) int64 { return max(0, r.sum.WireIn-r.need) })
@@ -32,6 +32,11 @@ func (d *demo) table(c changes) {
 	row("time without a link", func(r *round) string { return brief(r.sum.LinkDown) })
 	row("time", func(r *round) string { return brief(r.sum.Elapsed) })
 
+	if len(d.rounds) > 1 {
+		v2 := &d.rounds[1]
+		d.note("")
+		d.note("Version 2: a release of %s, and %s crossed the link.", amount(v2.sum.Bytes), amount(v2.sum.WireIn))
+	}
 	st, t, cut := d.link.Stats(), &d.director.tally, 0
 	for i := range d.rounds {
 		cut += d.rounds[i].cut

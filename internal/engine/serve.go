@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/ropeway/ropeway/internal/cli"
@@ -50,8 +51,15 @@ func (e *Engine) Serve(ctx context.Context, o cli.ServeOptions, hooks cli.ServeH
 			Bytes: a.Bytes, Elapsed: a.Elapsed, Outcome: a.Outcome, Cause: a.Cause, Module: a.Module, Route: a.Route,
 		})
 	}
+	if e.getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryGoal)
+	}
 	return server.Run(ctx, cfg)
 }
+
+// memoryGoal is how many bytes of memory a server may use before it collects
+// garbage more eagerly than it otherwise would. It is no limit.
+const memoryGoal = 200 << 20
 
 // moduleName makes a module's name of a directory's.
 func moduleName(base string) string {

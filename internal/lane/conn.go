@@ -170,12 +170,14 @@ func (c *Conn) LastRead() time.Time {
 }
 
 // RTT returns the kernel's estimate of the round trip, or else what the
-// handshakes took; 0 in process.
+// handshakes took; 0 in process. A relay in between, a tunnel or a proxy, hides
+// the way behind it from the kernel, but not from the handshakes.
 func (c *Conn) RTT() time.Duration {
-	if i, ok := c.Info(); ok && i.RTT > 0 {
-		return i.RTT
+	i, ok := c.Info()
+	if !ok || i.RTT == 0 || i.RTT < c.handshake/4 && c.handshake > relayed {
+		return c.handshake
 	}
-	return c.handshake
+	return i.RTT
 }
 
 // Info returns what the kernel knows of the connection, as ReadInfo does.

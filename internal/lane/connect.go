@@ -20,6 +20,9 @@ const (
 	lookupGap = 50 * time.Millisecond
 	// proxyMost is how many connections one proxy is given.
 	proxyMost = 8
+	// relayed is how long a handshake takes at least that goes farther than TCP
+	// does, through a tunnel say.
+	relayed = 25 * time.Millisecond
 )
 
 // link is a connection after its TLS handshake.
@@ -47,7 +50,7 @@ func (d *Dialer) connect(ctx context.Context, alpn string) (*link, error) {
 	}
 	small := false
 	if d.MaxSeg == 0 && d.DialContext == nil {
-		found := false
+		var found bool
 		if small, found = d.segments.choose(); found {
 			d.warnSmall()
 		}
@@ -238,8 +241,10 @@ func (d *Dialer) handshake(ctx context.Context, l *link, t target, alpn string) 
 	if err == nil {
 		start := time.Now()
 		l.tls = tls.Client(nc, d.tlsConfig(t, alpn))
-		if err = l.tls.HandshakeContext(ctx); err == nil && t.proxy != nil {
-			l.took = time.Since(start)
+		if err = l.tls.HandshakeContext(ctx); err == nil {
+			if took := time.Since(start); t.proxy != nil || took > relayed && took > 4*l.took {
+				l.took = took // the way does not end where TCP does
+			}
 		}
 	}
 	if err != nil {

@@ -31,7 +31,7 @@ func (s *server) listen(ctx context.Context, chosen bool) error {
 		if err != nil {
 			return err
 		}
-		s.hintControl(l)
+		s.hintControl(lane.ListenerControl(l), l.Addr().String())
 		l = s.guard.listener(l)
 		s.closers = append(s.closers, func() { _ = l.Close() })
 		s.listeners = append(s.listeners, l)

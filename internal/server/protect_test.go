@@ -197,7 +197,10 @@ func TestWhoReadsSlowlyLives(t *testing.T) {
 			slow.r.wrote = time.Now()
 			slow.r.mu.Unlock()
 		}
-		if slow.r.passed() || !slow.d.write.After(time.Now()) {
+		slow.r.mu.Lock()
+		set := slow.d.write // by extend
+		slow.r.mu.Unlock()
+		if slow.r.passed() || !set.After(time.Now()) {
 			t.Error("a client that reads 1 kB/s is cut off")
 		}
 		if !dead.r.passed() {
@@ -206,7 +209,10 @@ func TestWhoReadsSlowlyLives(t *testing.T) {
 		if paused.r.passed() {
 			t.Error("an answer is cut off that waits for others on its connection")
 		}
-		if !idle.deadline.IsZero() {
+		idle.mu.Lock()
+		given := !idle.deadline.IsZero()
+		idle.mu.Unlock()
+		if given {
 			t.Error("an answer got a deadline that nobody set")
 		}
 		time.Sleep(streamStall)

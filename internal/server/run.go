@@ -87,6 +87,10 @@ func (s *server) http(base context.Context) *http.Server {
 	}
 	hs := lane.Server(s, s.state.id, o)
 	hs.HTTP2.MaxConcurrentStreams = streams
+	// Both would end a connection that takes 1 kB/s: a ping and its answer stand
+	// behind what the kernel holds, and it takes the next bytes in large steps.
+	// Answers have deadlines, and TCP notices a peer that is gone.
+	hs.HTTP2.SendPingTimeout, hs.HTTP2.WriteByteTimeout = 0, 0
 	hs.BaseContext = func(net.Listener) context.Context { return base }
 	return hs
 }

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"net"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,10 +10,8 @@ import (
 
 // hintControl tells, once, of a system that sends by what lost packets slow
 // down, with what to do.
-func (s *server) hintControl(l net.Listener) {
-	control := lane.ListenerControl(l)
-	at, err := netip.ParseAddrPort(l.Addr().String())
-	if s.hinted || !lane.Slow(control) || err == nil && at.Addr().Unmap().IsLoopback() {
+func (s *server) hintControl(control, addr string) {
+	if s.hinted || !lane.Slow(control) || isLoopback(addr) {
 		return
 	}
 	s.hinted = true

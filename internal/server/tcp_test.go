@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/ropeway/ropeway/internal/event"
 )
 
 // TestMetricsOfTCP: what the kernel knows is exposed.
@@ -66,4 +68,23 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 	}
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return a, b
+}
+
+// TestHint: a system that sends by what lost packets slow down is told of once,
+// with what to do, where others can connect.
+func TestHint(t *testing.T) {
+	var said []string
+	s := &server{}
+	s.cfg.Warn = func(w event.Warn) { said = append(said, w.Text) }
+	s.hintControl("cubic", "127.0.0.1:1")
+	s.hintControl("bbr", "0.0.0.0:1")
+	s.hintControl("", "0.0.0.0:1")
+	if len(said) != 0 {
+		t.Errorf("%q", said)
+	}
+	s.hintControl("cubic", "[::]:1")
+	s.hintControl("cubic", "192.0.2.1:1")
+	if len(said) != 2 || !strings.Contains(said[0], "cubic") || !strings.Contains(said[1], "modprobe tcp_bbr") || !strings.Contains(said[1], "/etc/modules-load.d") {
+		t.Errorf("%q", said)
+	}
 }

@@ -34,6 +34,7 @@ func needLab(t *testing.T) {
 // TestOneRun is one run on a real lab, through an event.
 func TestOneRun(t *testing.T) {
 	needLab(t)
+	t.Parallel()
 	dir := t.TempDir()
 	p, err := (&payloads{dir: dir, made: map[string]*payload{}}).get(t.Context(), Small)
 	if err != nil {

@@ -2,11 +2,13 @@ package trial
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,15 +36,35 @@ func (loopback) schedule(...link.Event)                      {}
 func (loopback) close() error                                { return nil }
 func openLoopback(context.Context, setting) (network, error) { return loopback{}, nil }
 
-// self builds our program.
+// built is our program, made when it is first needed.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(built.dir)
+	os.Exit(code)
+}
+
+// self is the path of our program.
 func self(t *testing.T) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "ropeway")
-	out, err := exec.Command("go", "build", "-o", name, "../../../cmd/ropeway").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "ropeway-trial-"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "ropeway"), "../../../cmd/ropeway").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return name
+	return filepath.Join(built.dir, "ropeway")
 }
 
 // TestDrivers has every tool move what it can over loopback.
@@ -50,6 +72,7 @@ func TestDrivers(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("servers are found by /proc/net/tcp")
 	}
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	dir := t.TempDir()

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -150,7 +151,7 @@ func readFrom(name string, at *int64) string {
 	defer file.Close()
 	b := make([]byte, maxText)
 	n, err := file.ReadAt(b, *at)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return ""
 	}
 	*at += int64(n)

@@ -14,11 +14,11 @@ func killGroup(cmd *exec.Cmd) {
 	}
 }
 
-// interruptGroup kills the command.
-func interruptGroup(cmd *exec.Cmd) { killGroup(cmd) }
-
 // free is unknown.
 func free(string) int64 { return -1 }
 
-// isRoot reports whether tools that change users can.
+// isRoot reports whether tools that change users want to.
 func isRoot() bool { return false }
+
+// oneUser reports whether they cannot.
+func oneUser() bool { return false }

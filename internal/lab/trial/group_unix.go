@@ -5,6 +5,7 @@ package trial
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,14 +22,9 @@ func ownGroup(cmd *exec.Cmd) {
 }
 
 // killGroup kills the command and all its children.
-func killGroup(cmd *exec.Cmd) { signalGroup(cmd, unix.SIGKILL) }
-
-// interruptGroup is Ctrl-C.
-func interruptGroup(cmd *exec.Cmd) { signalGroup(cmd, unix.SIGINT) }
-
-func signalGroup(cmd *exec.Cmd, s unix.Signal) {
+func killGroup(cmd *exec.Cmd) {
 	if cmd.Process != nil {
-		_ = unix.Kill(-cmd.Process.Pid, s) // it may be gone
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // it may be gone
 	}
 }
 
@@ -41,5 +37,12 @@ func free(dir string) int64 {
 	return int64(s.Bavail) * int64(s.Bsize)
 }
 
-// isRoot reports whether tools that change users can.
+// isRoot reports whether tools that change users want to.
 func isRoot() bool { return os.Geteuid() == 0 }
+
+// oneUser reports whether they cannot, because this is a user namespace with a
+// single user (user_namespaces(7)).
+func oneUser() bool {
+	b, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(b)) == "deny"
+}

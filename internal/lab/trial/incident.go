@@ -66,6 +66,9 @@ func incident(ctx context.Context, o IncidentOptions, open opener) error {
 	if _, err := rsyncProgram.find(); err != nil {
 		return fault.New(fault.NotFound, "apt-get install rsync", "the incident needs the real rsync: %v", err)
 	}
+	if oneUser() {
+		return fault.New(fault.Denied, "sudo ropeway lab incident", "%s", noDaemon)
+	}
 	list, err := chosen(o)
 	if err != nil {
 		return err

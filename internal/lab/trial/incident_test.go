@@ -14,6 +14,7 @@ func TestReset(t *testing.T) {
 	if _, err := rsyncProgram.find(); err != nil {
 		t.Skip(err)
 	}
+	t.Parallel()
 	var got []Scene
 	o := IncidentOptions{Quick: true, Scenes: []string{"reset"}, Dir: t.TempDir(), Self: self(t), Show: func(s Scene) { got = append(got, s) }}
 	if want := os.Getenv("SCENES"); want != "" {

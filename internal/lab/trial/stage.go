@@ -90,7 +90,10 @@ func serveNginx(ctx context.Context, s *stage) error {
 	}
 	s.log = filepath.Join(s.dir, "nginx.log")
 	user := ""
-	if isRoot() {
+	switch {
+	case oneUser():
+		user = "master_process off;\n" // it does not try to change users
+	case isRoot():
 		user = "user root;\n" // it reads directories that are ours alone
 	}
 	temp := ""

@@ -172,11 +172,17 @@ func loop(t tool, set []kernel) tool {
 	return t
 }
 
+// noDaemon is why rsync takes no part without root.
+const noDaemon = "rsync: its daemon drops groups, which user namespaces forbid: run it as root"
+
 // missing says which program a tool lacks, "" for none.
 func (t *tool) missing() string {
 	for _, p := range t.needs {
 		if _, err := p.find(); err != nil {
 			return err.Error()
+		}
+		if p.name == rsyncProgram.name && oneUser() {
+			return noDaemon
 		}
 	}
 	return ""
