@@ -136,6 +136,7 @@ sourcetar() {
   find old-src -exec touch -h -d '2026-02-02 02:02:02' {} +
   gen edit old-src 7
   tar --sort=name --owner=0 --group=0 -cf new/src.tar -C old-src .
+  touch -d '2026-02-02 02:02:02' new/src.tar
   rm -rf old-src
 }
 

@@ -35,9 +35,11 @@ rsynced() { # OPTIONS
   fi
 }
 
-timed() { # COMMAND...: its CPU seconds into $tmp/time; the size of $tmp/out, or -
+timed() { # SECONDS COMMAND...: its CPU seconds into $tmp/time; the size of $tmp/out, or -
   rm -f "$tmp/out"
-  if timeout $limit bash -c 'TIMEFORMAT="%U %S"; time "$@"' - "$@" >/dev/null 2>"$tmp/time" && [ -s "$tmp/out" ]; then
+  local most=$1
+  shift
+  if timeout "$most" bash -c 'TIMEFORMAT="%U %S"; time "$@"' - "$@" >/dev/null 2>"$tmp/time" && [ -s "$tmp/out" ]; then
     stat -c %s "$tmp/out"
   else
     echo -
@@ -69,7 +71,7 @@ for name in "$@"; do
   name=${name%/}
   old=$PWD/$name/old new=$PWD/$name/new
   [ -e "$old" ] && [ -e "$new" ] || { echo "$name: not there" >&2; continue; }
-  ours=$(timed "$ropeway" patch make "$old" "$new" -o "$tmp/out")
+  ours=$(timed 900 "$ropeway" patch make "$old" "$new" -o "$tmp/out")
   took=$(cpu)
   rm -rf "$tmp/made"
   if ! "$ropeway" patch apply -q "$old" "$tmp/out" -o "$tmp/made" || ! diff -rq --no-dereference "$new" "$tmp/made" >/dev/null; then
@@ -89,10 +91,10 @@ for name in "$@"; do
   whole=$(du -sb "$new" | cut -f1)
   a=$(flat "$old" "$tmp/a") b=$(flat "$new" "$tmp/b")
   z=- x=- d=-
-  ! command -v zstd >/dev/null || z=$(timed zstd -q -f -19 --long=31 --patch-from="$a" "$b" -o "$tmp/out")
-  ! command -v xdelta3 >/dev/null || x=$(timed xdelta3 -q -f -e -9 -B "$(stat -c %s "$a" | awk '{ print $1 < 16777216 ? 16777216 : $1 > 2147483647 ? 2147483647 : $1 }')" -s "$a" "$b" "$tmp/out")
+  ! command -v zstd >/dev/null || z=$(timed "$limit" zstd -q -f -19 --long=31 --patch-from="$a" "$b" -o "$tmp/out")
+  ! command -v xdelta3 >/dev/null || x=$(timed "$limit" xdelta3 -q -f -e -9 -B "$(stat -c %s "$a" | awk '{ print ($1 < 16777216 ? 16777216 : ($1 > 2147483647 ? 2147483647 : $1)) }')" -s "$a" "$b" "$tmp/out")
   # bsdiff wants 17 times the old file in memory.
-  if command -v bsdiff >/dev/null && [ "$(stat -c %s "$a")" -lt 200000000 ]; then d=$(timed bsdiff "$a" "$b" "$tmp/out"); fi
+  if command -v bsdiff >/dev/null && [ "$(stat -c %s "$a")" -lt 200000000 ]; then d=$(timed "$limit" bsdiff "$a" "$b" "$tmp/out"); fi
   rm -f "$tmp/a" "$tmp/b"
   echo "| $name | $(human "$whole" "$az") | **$(human "$ours" "$az")** | $took | $(human "$az" "$az") | $(human "$azc" "$az") | $(human "$z" "$az") | $(human "$x" "$az") | $(human "$d" "$az") |"
 done

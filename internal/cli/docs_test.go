@@ -95,6 +95,7 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"sync", "--help"}, {"help", "serve"}, {"ls", "--help"}, {"demo", "--help"},
 		{"diff", "--help"}, {"patch", "--help"}, {"patch", "make", "--help"}, {"patch", "apply", "--help"},
 		{"lab", "incident", "--help"}, {"lab", "bench", "--help"},
+		{"lab", "--help"}, {"help", "lab", "run"}, {"help", "lab", "set"}, {"help", "lab", "clean"}, {"help", "lab", "profiles"},
 		{"version", "--help"}, {"help", "exit-codes"}, {"help", "filters"}, {"help", "environment"}} {
 		r := with(nil, nil, args...)
 		if r.code != 0 || r.stderr != "" {
@@ -116,6 +117,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	for kind, v := range map[string]any{
 		"start": jsonStart{}, "status": jsonStatus{}, "work": jsonWork{}, "link": jsonLink{}, "lane": jsonLane{},
 		"item": jsonItem{}, "warning": jsonWarning{}, "note": jsonNote{}, "summary": jsonSummary{}, "exit": jsonExit{}, "entry": jsonEntry{}, "scene": jsonScene{},
+		"output": jsonOutput{}, "profile": jsonProfile{}, "lab": jsonLab{}, "leftover": jsonLeftover{},
 		"ready": jsonReady{}, "access": jsonAccess{}, "version": version{},
 		"content": jsonContent{}, "difference": jsonDifference{}, "applied": jsonApplied{},
 	} {

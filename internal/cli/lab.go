@@ -30,7 +30,7 @@ A link is a profile ('ropeway lab profiles' lists them) or a TOML file
   clear@90s                  ends blackouts and stalls`
 
 const labExample = `  ropeway lab profiles
-  ropeway lab run --profile=bad-vpn --host a='rsync --daemon --no-detach ...' --host b='rsync ...'
+  ropeway lab run --profile=bad-vpn --host a='nginx ...' --host b='wget http://$A/f'
   ropeway lab run --profile=qa-vpn --event='blackout@20MB for 70s'`
 
 func (a *app) labVerb() *cobra.Command {
@@ -101,7 +101,7 @@ type named struct{ name, value string }
 func parseNamed(s string) (named, error) {
 	name, value, ok := strings.Cut(s, "=")
 	if !ok || len(name) != 1 || name[0] < 'a' || name[0] > 'z' || value == "" {
-		return named{}, fmt.Errorf("want a host's letter, = and a text, for example b=...")
+		return named{}, fmt.Errorf("want a host's letter, = and a text, such as b=true")
 	}
 	return named{name, value}, nil
 }

@@ -30,12 +30,12 @@ func (e *Engine) MakePatch(ctx context.Context, o cli.PatchOptions, report event
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(makeMemory))
 	report(event.Start{Verb: "patch", Source: o.New, Destination: o.Out, DryRun: o.Out == ""})
-	old, err := patchfile.Walk(ctx, o.Old, within(o.Old, o.Dir), true, teller(report))
+	old, err := patchfile.Walk(ctx, o.Old, resolved(o.Old, o.Dir), true, teller(report))
 	if err != nil {
 		return nil, err
 	}
 	defer old.Close()
-	fresh, err := patchfile.Walk(ctx, o.New, within(o.New, o.Dir), true, teller(report))
+	fresh, err := patchfile.Walk(ctx, o.New, resolved(o.New, o.Dir), true, teller(report))
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +74,12 @@ func (e *Engine) ApplyPatch(ctx context.Context, o cli.ApplyOptions, report even
 	if o.Patch != "-" {
 		f, err := os.Open(within(o.Patch, o.Dir))
 		if err != nil {
-			return nil, fault.Wrap(fsys.Class(err), err, "", "%s: %s", o.Patch, fsys.Plain(err))
+			return nil, fault.New(fsys.Class(err), "", "%s: %s", o.Patch, fsys.Plain(err))
 		}
 		defer func() { _ = f.Close() }()
 		in = f
 	}
-	old, err := patchfile.Walk(ctx, o.Old, within(o.Old, o.Dir), false, teller(report))
+	old, err := patchfile.Walk(ctx, o.Old, resolved(o.Old, o.Dir), false, teller(report))
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +102,16 @@ func within(name, dir string) string {
 	return filepath.Join(dir, name)
 }
 
+// resolved follows the symlinks of a path that the operator named, if there is
+// something; otherwise whoever opens it says so.
+func resolved(name, dir string) string {
+	path := within(name, dir)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
 // teller turns steps into reports of work.
 func teller(report event.Func) patchfile.Progress {
 	var w event.Work
@@ -120,7 +130,7 @@ func writeWhole(name, path string, write func(io.Writer) error) (err error) {
 	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".ropeway-"+strconv.Itoa(os.Getpid()))
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fault.Wrap(fsys.Class(err), err, "", "cannot write %s: %s", name, fsys.Plain(err))
+		return fault.New(fsys.Class(err), "", "cannot write %s: %s", name, fsys.Plain(err))
 	}
 	defer func() {
 		if err != nil {
@@ -142,7 +152,7 @@ func writeWhole(name, path string, write func(io.Writer) error) (err error) {
 		failed = os.Rename(tmp, path)
 	}
 	if failed != nil && fault.ClassOf(failed) == fault.Other && fsys.IsFull(failed) {
-		return fault.Wrap(fault.Limit, failed, "make room and run it again", "cannot write %s: %s", name, fsys.Plain(failed))
+		return fault.New(fault.Limit, "make room and run it again", "cannot write %s: %s", name, fsys.Plain(failed))
 	}
 	return failed
 }

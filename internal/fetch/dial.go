@@ -127,7 +127,9 @@ func (p *Pool) useful() int {
 func (p *Pool) race(at time.Time) {
 	var best *source
 	for _, s := range p.sources {
-		if s.ready(at) && (best == nil || s.dialing < best.dialing) {
+		// A server that counts lanes counts both.
+		counted := s.Budget.granted() > 0 && p.has(s) >= s.Budget.granted()
+		if s.ready(at) && p.serves(s) && !counted && (best == nil || s.dialing < best.dialing) {
 			best = s
 		}
 	}
@@ -145,7 +147,7 @@ func (p *Pool) nextDark(at time.Time) *source {
 	}
 	for i := range p.sources {
 		s := p.sources[(p.dial.count+i)%len(p.sources)]
-		if s.dead == nil && !at.Before(s.honour) {
+		if s.dead == nil && !at.Before(s.honour) && p.serves(s) {
 			return s
 		}
 	}
@@ -157,9 +159,12 @@ func (p *Pool) darkWait() time.Duration {
 	return darkInterval*7/10 + time.Duration(p.cfg.Rand.Int64N(int64(darkInterval*6/10)))
 }
 
-// anyLive reports whether a lane does what can be expected of it.
+// anyLive reports whether a lane does what can be expected of it, and something
+// can. Called with the mutex held.
 func (p *Pool) anyLive(now time.Duration) bool {
-	return slices.ContainsFunc(p.lanes, func(l *lane) bool { return l.live(now, p.patience) })
+	return slices.ContainsFunc(p.lanes, func(l *lane) bool {
+		return l.live(now, p.patience) && (l.owes() || p.serves(l.src))
+	})
 }
 
 func (p *Pool) dialOne(s *source) {

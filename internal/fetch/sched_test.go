@@ -42,12 +42,13 @@ func TestNeverIdle(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			n := newNetwork(time.Duration(1+r.IntN(300))*ms, 1e6*float64(1+r.IntN(20)))
 			n.path = PathInfo{Control: []string{"", "bbr", "cubic"}[r.IntN(3)], Measured: r.IntN(2) == 0, Loss: r.Float64() / 5}
+			of := rand.New(rand.NewPCG(seed, 4)) // the lanes are made by others
 			n.onLane = func(_ int, l *fakeLane) {
-				if r.IntN(3) == 0 {
-					l.rate = 30e3 * float64(1+r.IntN(100))
+				if of.IntN(3) == 0 {
+					l.rate = 30e3 * float64(1+of.IntN(100))
 				}
-				if r.IntN(4) == 0 {
-					l.resetAt = 1 + r.IntN(200)
+				if of.IntN(4) == 0 {
+					l.resetAt = 1 + of.IntN(200)
 				}
 			}
 			b := newBench(t, n, Config{Lanes: 1 + r.IntN(maxLanes), MaxOutstanding: 1 << (20 + r.IntN(7))})

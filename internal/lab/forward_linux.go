@@ -92,7 +92,12 @@ func (f *forwarder) now() time.Duration { return time.Since(f.start) }
 func (f *forwarder) run() error {
 	// As punctual as the system lets us be; where it does not, Late shows it.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -19)
+	// Niceness alone counts only within a session.
+	if unix.SchedSetAttr(0, &unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
+	}, 0) != nil {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -19)
+	}
 	for {
 		wait, again, err := f.turn()
 		if err != nil || f.isClosed() {

@@ -158,7 +158,7 @@ func touched(r *rand.Rand, all []entryOf, changes int) []entryOf {
 
 func TestZip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	all := entries(r, 400)
+	all := entries(r, 250)
 	old := zipOf(t, all, "")
 	for name, c := range map[string]struct {
 		next          []byte
@@ -257,7 +257,7 @@ func TestJars(t *testing.T) {
 	var last []byte
 	n := 0
 	for _, name := range names {
-		if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() || fi.Size() > 1<<20 || n > 40 {
+		if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() || fi.Size() > 300<<10 || n > 10 {
 			continue
 		}
 		b, err := os.ReadFile(name)
@@ -328,7 +328,7 @@ func TestMutations(t *testing.T) {
 	inner := zipOf(t, entries(r, 6), "inner")
 	all = append(all, entryOf{name: "lib.jar", data: inner, stored: true})
 	bases := [][]byte{zipOf(t, all, "c"), tarOf(t, all, tar.FormatGNU), tarOf(t, all, tar.FormatPAX)}
-	for i := range 600 {
+	for i := range 200 {
 		base := bases[i%len(bases)]
 		diffed(t, mutated(r, base), base)
 		if i%5 == 0 {

@@ -14,7 +14,6 @@ type recipe struct {
 	size   int64 // of the new file
 	pieces []piece
 	copied []bool // old items whose unit is copied
-	plain  bool   // the new file is one fresh unit
 	raw    []bool // spare deflated units that are not looked into
 	rest   []byte // the headers
 }

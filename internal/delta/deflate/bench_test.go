@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -28,13 +27,13 @@ func corpus(b testing.TB) map[string][]byte {
 		}
 		_ = z.Close()
 	}
-	names, _ = filepath.Glob(filepath.Join(runtime.GOROOT(), "src/*/*.go"))
+	names, _ = filepath.Glob(filepath.Join(goroot(b), "src/*/*.go"))
 	for _, name := range names {
 		if data, err := os.ReadFile(name); err == nil && len(all["source"]) < 8<<20 {
 			all["source"] = append(all["source"], data...)
 		}
 	}
-	if data, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "bin/go")); err == nil {
+	if data, err := os.ReadFile(filepath.Join(goroot(b), "bin/go")); err == nil {
 		all["program"] = data[:min(len(data), 8<<20)]
 	}
 	return all

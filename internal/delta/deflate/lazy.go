@@ -25,9 +25,7 @@ func (z *Writer) slow(stop int) {
 		case prevLen >= minMatch && matchLen <= prevLen:
 			z.syms = append(z.syms, uint32(start-1-prevStart)<<16|uint32(prevLen-minMatch))
 			next := start + prevLen - 1
-			for start++; start < next && start <= end-minMatch; start++ {
-				z.enter(start)
-			}
+			z.enterRange(start+1, min(next, end-minMatch+1))
 			start, matchLen, pending = next, minMatch-1, false
 		case pending:
 			z.syms = append(z.syms, uint32(z.window[start-1]))
@@ -65,6 +63,27 @@ func (z *Writer) enter(pos int) int {
 	z.node4[pos&(windowSize-1)] = n | uint32(z.head4[h4])
 	z.head4[h4] = uint16(pos)
 	return int(uint16(e))
+}
+
+// enterRange enters the places from, ..., to-1.
+func (z *Writer) enterRange(from, to int) {
+	if from >= to {
+		return
+	}
+	shift, mask, prev, node4 := z.shift&31, z.mask, &z.prev, &z.node4
+	win := z.window[from : to+3]
+	for pos := from; len(win) >= 4; pos++ {
+		w := binary.LittleEndian.Uint32(win)
+		win = win[1:]
+		h := uint16((w<<(2*shift&31) ^ w>>8&255<<shift ^ w>>16&255) & mask)
+		e := z.head[h]
+		n := e&^0xffff + 1<<16
+		z.head[h] = n | uint32(pos)
+		prev[pos&(windowSize-1)] = uint16(e)
+		h4 := w * 2654435761 >> (32 - bits4) & (1<<bits4 - 1)
+		node4[pos&(windowSize-1)] = n | uint32(z.head4[h4])
+		z.head4[h4] = uint16(pos)
+	}
 }
 
 // search returns what longest does, without looking at every place of the chain

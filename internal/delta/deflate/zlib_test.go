@@ -10,7 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -147,17 +147,27 @@ func allParams() (all []Params) {
 	return all
 }
 
+// goroot returns where Go is installed; "" if that is not known.
+func goroot(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // realFiles returns files of the machine, some text, some binary.
 func realFiles(t testing.TB) (all [][]byte) {
 	t.Helper()
 	var names []string
-	for _, glob := range []string{"*.go", filepath.Join(runtime.GOROOT(), "src/*/*.go"), filepath.Join(runtime.GOROOT(), "pkg/tool/*/*"), "/usr/share/java/*.jar", "/usr/lib/*/*.so*"} {
+	for _, glob := range []string{"*.go", filepath.Join(goroot(t), "src/*/*.go"), filepath.Join(goroot(t), "bin/*"), "/usr/share/java/*.jar", "/usr/lib/*/*.so*"} {
 		found, _ := filepath.Glob(glob)
-		names = append(names, found[:min(len(found), 12)]...)
+		names = append(names, found[:min(len(found), 3)]...)
 	}
 	for _, name := range names {
 		if b, err := os.ReadFile(name); err == nil {
-			all = append(all, b[:min(len(b), 700_000)])
+			all = append(all, b[:min(len(b), 400_000)])
 		}
 	}
 	return all
@@ -180,11 +190,13 @@ func TestLikeZlibOnMixtures(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i, n := range []int{0, 1, 2, 3, 4, 5, 10, 100, 258, 262, 1000, 5000, 16383, 16384, 32506, 32768, 65273, 65274, 65275, 65400, 65535, 65536, 65537, 66000, 98000, 131072, 200000} {
 		data := mixture(r, n)
-		for _, p := range allParams() {
-			check(t, ref, p, data, fmt.Sprint("mixture ", i))
+		for k, p := range allParams() {
+			if n < 1000 || k%4 == i%4 || p.Level == 6 && p.Strategy == Default {
+				check(t, ref, p, data, fmt.Sprint("mixture ", i))
+			}
 		}
 	}
-	for i := range 300 {
+	for i := range 40 {
 		data := mixture(r, r.IntN(1<<(5+r.IntN(14))))
 		for range 12 {
 			p := Params{Level: uint8(1 + r.IntN(9)), MemLevel: uint8(8 + r.IntN(2))}

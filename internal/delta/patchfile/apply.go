@@ -319,7 +319,7 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 func (b *builder) cannot(p string, err error) error {
-	return fault.Wrap(fsys.Class(err), err, "", "cannot write %s: %s", p, fsys.Plain(err))
+	return fault.New(fsys.Class(err), "", "cannot write %s: %s", p, fsys.Plain(err))
 }
 
 // copyOld copies an old file and digests what it wrote.
@@ -368,10 +368,10 @@ func (b *builder) explain(x *step, err error) error {
 	case err == nil, errors.As(err, &ours), b.ctx.Err() != nil:
 		return err
 	case errors.As(err, &wrong) && wrong.Base:
-		return fault.Wrap(fault.Integrity, err, "apply it to what it was made from; 'ropeway diff' tells what differs",
+		return fault.New(fault.Integrity, "apply it to what it was made from; 'ropeway diff' tells what differs",
 			"%s is not what the patch was made from%s", b.old.at(wrong.Path), inWindow(wrong.Window))
 	case errors.As(err, &wrong), errors.Is(err, patch.ErrFormat):
-		return fault.Wrap(fault.Integrity, err, "get the patch file again", "the patch file is damaged: %s comes out wrong", x.entry.Path)
+		return fault.New(fault.Integrity, "get the patch file again", "the patch file is damaged: %s comes out wrong", x.entry.Path)
 	}
 	return err
 }
@@ -459,7 +459,7 @@ func (b *builder) begin(o ApplyOptions) (*temp, error) {
 	t.final = filepath.Base(clean)
 	var err error
 	if t.parent, err = fsys.OpenDir(filepath.Dir(clean)); err != nil {
-		return t, fault.Wrap(fsys.Class(err), err, "", "cannot write %s: %s", o.Name, fsys.Plain(err))
+		return t, fault.New(fsys.Class(err), "", "cannot write %s: %s", o.Name, fsys.Plain(err))
 	}
 	info, err := t.parent.Lstat(t.final)
 	switch {

@@ -239,7 +239,7 @@ func pathError(err error, old, fresh *Tree) error {
 		if wrong.Base {
 			name = old.Name
 		}
-		return fault.Wrap(fault.Integrity, err, "run it again while nothing writes there", "%s: it changed while the patch was made: %s", name, err)
+		return fault.New(fault.Integrity, "run it again while nothing writes there", "%s: it changed while the patch was made: %s", name, err)
 	}
 	return err
 }

@@ -166,7 +166,7 @@ func TestTree(t *testing.T) {
 	must(t, os.Chmod(filepath.Join(fresh, "script"), 0o755))
 	must(t, os.Chmod(filepath.Join(fresh, "dir"), 0o700))
 	stamp(t, filepath.Join(fresh, "touched"), time.Unix(1_600_000_000, 123))
-	for _, o := range []Options{{}, {NoTimes: true}, {Window: 40}} {
+	for _, o := range []Options{{}, {NoTimes: true}, {Window: 400}} {
 		p, r := makePatch(t, old, fresh, o)
 		again, _ := makePatch(t, old, fresh, o)
 		if !bytes.Equal(p, again) {
@@ -239,7 +239,7 @@ func newFile(p string) string {
 // TestDamaged flips, cuts and mixes up: never is anything made but the right tree.
 func TestDamaged(t *testing.T) {
 	old, fresh := plant(t, oldTree), plant(t, newTree)
-	p, want := makePatch(t, old, fresh, Options{Window: 40})
+	p, want := makePatch(t, old, fresh, Options{Window: 400})
 	a, err := Walk(t.Context(), "OLD", old, false, silent)
 	must(t, err)
 	defer a.Close()
@@ -247,7 +247,7 @@ func TestDamaged(t *testing.T) {
 		t.Errorf("with something behind: %v", err)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	for i := range 400 {
+	for i := range 200 {
 		bad := bytes.Clone(p)
 		if i%4 == 0 {
 			bad = bad[:r.IntN(len(bad))]

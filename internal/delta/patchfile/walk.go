@@ -35,13 +35,9 @@ type Tree struct {
 type Progress func(stage string, files, bytes int64) error
 
 // Walk reads the tree at path, which messages call name; with hash, content
-// too. Close must be called.
+// too. A single file must not be a symlink. Close must be called.
 func Walk(ctx context.Context, name, path string, hash bool, tell Progress) (*Tree, error) {
 	t := &Tree{Name: name}
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, t.failed("", err)
-	}
 	if err := t.find(path); err != nil {
 		return nil, t.failed("", err)
 	}
@@ -209,7 +205,7 @@ func (t *Tree) failed(rel string, err error) error {
 	if class == fault.Other && fsys.IsNotExist(err) {
 		class = fault.NotFound
 	}
-	return fault.Wrap(class, err, "", "%s: %s", t.at(rel), fsys.Plain(err))
+	return fault.New(class, "", "%s: %s", t.at(rel), fsys.Plain(err))
 }
 
 // at names a path of the tree for messages.

@@ -7,28 +7,22 @@ import (
 	"strings"
 )
 
-// colours of the tools, by the order in which they are shown; from the palette
-// of Okabe and Ito, which most people with a colour vision deficiency can tell
-// apart. Ropeway has a colour of its own.
-var colours = []string{"#d55e00", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#8c6d31", "#999999", "#7b68ae", "#b22222"}
-
-const ours = "#0059b3"
+// colours of the tools: those of Okabe and Ito, which most people with a colour
+// vision deficiency can tell apart, for the tools that stand for themselves;
+// ways of using one tool are shades of its colour.
+var colours = map[string]string{
+	Ropeway: "#0059b3", "ropeway-push": "#6a9bd8",
+	"rsync": "#d55e00", "rsync-T60": "#e69f00", "rsync-push": "#a84a00", "rsync-push-T60": "#b8860b",
+	"rsync-loop": "#e58a5c", "rsync-push-loop": "#c98f6b",
+	"wget": "#009e73", "curl": "#56b4e9", "aria2c": "#cc79a7", "rclone": "#7b68ae",
+}
 
 // colour is that of a tool.
 func (b *Bench) colour(tool string) string {
-	if tool == Ropeway {
-		return ours
+	if c, ok := colours[tool]; ok {
+		return c
 	}
-	n := 0
-	for _, t := range b.Tools {
-		if t.Name == tool {
-			break
-		}
-		if t.Name != Ropeway {
-			n++
-		}
-	}
-	return colours[n%len(colours)]
+	return "#777777"
 }
 
 // Ropeway is the name of the tool that is ours.

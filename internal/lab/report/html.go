@@ -49,12 +49,13 @@ type htmlGrid struct {
 
 type htmlRow struct {
 	Name  string
+	About string
 	Cells []*Cell
 }
 
 func (b *Bench) view() view {
 	v := view{Bench: b, Sweeps: b.sweeps(), Timelines: b.timelines(), Noise: b.NoiseText(), Headline: b.headline()}
-	_, worst := b.Noise()
+	_, worst := b.Noise(false)
 	v.Noisy = worst > .01
 	for _, g := range b.grids() {
 		h := &htmlGrid{Title: g.Title, About: g.About, Cols: g.Cols}
@@ -64,7 +65,7 @@ func (b *Bench) view() view {
 			for _, col := range g.Cols {
 				c := g.at(row, col)
 				if c != nil {
-					set = c.Set
+					set, r.About = c.Set, c.About
 				}
 				r.Cells = append(r.Cells, c)
 			}

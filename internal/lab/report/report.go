@@ -79,7 +79,8 @@ type Cell struct {
 	Bytes   int64   `json:"bytes"`   // of the payload
 	Limit   float64 `json:"limit"`   // bit/s: rate × (1 − loss) × 1448/1500
 	Event   string  `json:"event,omitempty"`
-	Bound   float64 `json:"bound"` // seconds after which a run is stopped
+	About   string  `json:"about,omitempty"` // the event in words
+	Bound   float64 `json:"bound"`           // seconds after which a run is stopped
 	Why     string  `json:"why,omitempty"`
 	Runs    []Run   `json:"runs"`
 }
@@ -215,10 +216,14 @@ func (b *Bench) Find(key string) *Cell {
 }
 
 // Noise is the share of packets that were forwarded late, because the machine
-// was busy, and the worst share of one cell. Above 1 % figures of fast links are doubtful.
-func (b *Bench) Noise() (all, worst float64) {
+// was busy, and the worst share of one cell, of the cells with or without events.
+// Above 1 % speeds on fast links are doubtful.
+func (b *Bench) Noise(events bool) (all, worst float64) {
 	var late, packets int64
 	for _, c := range b.Cells {
+		if (c.Set == Events || c.Set == Timeline) != events {
+			continue
+		}
 		for _, r := range c.Runs {
 			late, packets = late+r.Late, packets+r.Packets
 			if r.Packets > 1000 {

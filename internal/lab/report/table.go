@@ -100,12 +100,17 @@ func (b *Bench) Table(w io.Writer) error {
 
 // NoiseText says whether the machine kept up with the links.
 func (b *Bench) NoiseText() string {
-	all, worst := b.Noise()
+	all, worst := b.Noise(false)
 	text := fmt.Sprintf("%.2f %% of all packets were forwarded more than 5 ms late, at most %.2f %% in one cell", 100*all, 100*worst)
 	if worst > .01 {
-		return text + ": the machine was too busy there, take those figures as lower bounds"
+		text += ": the machine was too busy there, take those figures as lower bounds"
+	} else {
+		text += ": the machine kept up"
 	}
-	return text + ": the machine kept up"
+	if all, worst := b.Noise(true); worst > 0 {
+		text += fmt.Sprintf("; in the runs with an event, which share the machine, %.2f %% and %.2f %%", 100*all, 100*worst)
+	}
+	return text
 }
 
 // cellText is a cell in a few characters.

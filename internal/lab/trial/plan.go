@@ -46,16 +46,27 @@ const (
 	eventDelay = 15 * time.Millisecond
 )
 
-// eventTexts are the rows of the matrix: research on a first instrument chose
-// them because tools differ in them.
-var eventTexts = []string{
-	"forget@20MB", "forget:ab@20MB", "forget:ba@20MB",
-	"reset:a@20MB", "reset:b@20MB", "reset:both@20MB", "reset:b,intact@20MB", "forget:rst@20MB",
-	"blackout@20MB for 10s", "blackout@20MB for 30s", "blackout@20MB for 70s", "stall@20MB for 70s",
-	"age:5MB,rst", "age:4s",
+// matrix is the events that tools are tried with, and what they are in words:
+// research on a first instrument chose them because tools differ in them.
+var matrix = []struct {
+	text, about string
+	quick       bool
+}{
+	{"forget@20MB", "state lost silently", true},
+	{"forget:ab@20MB", "the same, server to client only", false},
+	{"forget:ba@20MB", "the same, client to server only", false},
+	{"reset:a@20MB", "RST to the server, the rest silent", false},
+	{"reset:b@20MB", "RST to the client, the rest silent", true},
+	{"reset:both@20MB", "RST to both, the rest silent", false},
+	{"reset:b,intact@20MB", "forged RST to the client", false},
+	{"forget:rst@20MB", "state lost, packets answered by RST", false},
+	{"blackout@20MB for 10s", "outage of 10 s", false},
+	{"blackout@20MB for 30s", "outage of 30 s", true},
+	{"blackout@20MB for 70s", "outage of 70 s", false},
+	{"stall@20MB for 70s", "all is late for 70 s, nothing lost", false},
+	{"age:5MB,rst", "each connection is reset after 5 MB", false},
+	{"age:4s", "each connection is forgotten after 4 s", false},
 }
-
-var quickEvents = []string{"forget@20MB", "reset:b@20MB", "blackout@20MB for 30s"}
 
 // planner makes the list of cells.
 type planner struct {
@@ -215,31 +226,34 @@ func (p *planner) files() error {
 func (p *planner) events() error {
 	params := link.Params{Rate: eventRate, Delay: eventDelay}
 	x := link.Profile{Name: "40 Mbit/s, 30 ms", AB: params, BA: params}
-	put := func(set report.Set, text string, bound time.Duration, rounds int, who ...string) error {
+	put := func(set report.Set, text, about string, bound time.Duration, rounds int, who ...string) error {
 		e, err := link.ParseEvent(text)
 		if err != nil {
 			return fault.Wrap(fault.Other, err, "", "the events of the matrix")
 		}
 		for _, name := range who {
-			p.add(cell{Cell: report.Cell{Set: set, CC: "cubic", Event: text}, profile: x, event: &e, bound: bound, rounds: rounds}, name, Jar)
+			p.add(cell{Cell: report.Cell{Set: set, CC: "cubic", Event: text, About: about}, profile: x, event: &e, bound: bound, rounds: rounds}, name, Jar)
 		}
 		return nil
 	}
 	long := []string{"blackout@20MB for 30s"}
 	who := []string{report.Ropeway, "rsync", "rsync-push-T60", "rsync-loop", "wget", "curl", "aria2c"}
-	bound, matrix, rounds := 75*time.Second, quickEvents, 1
+	bound, rounds := 75*time.Second, 1
 	if p.o.Full {
 		long = append(long, "blackout@20MB for 70s", "forget@20MB")
 		who = names(p.tools)
-		bound, matrix = 120*time.Second, eventTexts
+		bound = 120 * time.Second
 	}
 	for _, text := range long {
-		if err := put(report.Timeline, text, bound, 1, report.Ropeway, "rsync", "rsync-T60", "wget", "aria2c"); err != nil {
+		if err := put(report.Timeline, text, "", bound, 1, report.Ropeway, "rsync", "rsync-T60", "wget", "aria2c"); err != nil {
 			return err
 		}
 	}
-	for _, text := range matrix {
-		if err := put(report.Events, text, bound, rounds, who...); err != nil {
+	for _, e := range matrix {
+		if !e.quick && !p.o.Full {
+			continue
+		}
+		if err := put(report.Events, e.text, e.about, bound, rounds, who...); err != nil {
 			return err
 		}
 	}

@@ -58,9 +58,9 @@ func TestPlans(t *testing.T) {
 				shared += c.guess()
 			}
 		}
-		for _, event := range eventTexts {
-			if full && !slices.ContainsFunc(list, func(c cell) bool { return c.Event == event && c.Set == report.Events }) {
-				t.Errorf("no cell for %s", event)
+		for _, e := range matrix {
+			if full && !slices.ContainsFunc(list, func(c cell) bool { return c.Event == e.text && c.Set == report.Events }) {
+				t.Errorf("no cell for %s", e.text)
 			}
 		}
 		whole := alone + shared/beside
