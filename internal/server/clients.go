@@ -7,11 +7,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
-)
 
-// LanesHeader says in answers of the native protocol how many connections the
-// client may have; see docs/protocol.md.
-const LanesHeader = "Ropeway-Lanes"
+	"github.com/ropeway/ropeway/internal/wire"
+)
 
 const (
 	// mostLanes is what a client may have while there is plenty.
@@ -154,7 +152,7 @@ func memoryInUse() uint64 {
 }
 
 // grants tells a client how many lanes it may have.
-func grants(w http.ResponseWriter, lanes int) { w.Header().Set(LanesHeader, strconv.Itoa(lanes)) }
+func grants(w http.ResponseWriter, lanes int) { w.Header().Set(wire.LanesHeader, strconv.Itoa(lanes)) }
 
 // bounded reports whether a route's requests are bounded for each client.
 func bounded(route string) bool {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ropeway/ropeway/internal/wire"
 )
 
 // pipeConn is one end of a connection with an address of its own.
@@ -300,10 +302,10 @@ func TestGreedyClientIsTold(t *testing.T) {
 func TestLanesAreGrantedInAnswers(t *testing.T) {
 	s := serve(t, tree(t))
 	c := s.client(true)
-	if a := s.do(c, "GET", "/v1/m/mod/o/x", s.bearer()); a.header.Get(LanesHeader) == "" || a.header.Get(LanesHeader) == "0" {
+	if a := s.do(c, "GET", "/v1/m/mod/o/x", s.bearer()); a.header.Get(wire.LanesHeader) == "" || a.header.Get(wire.LanesHeader) == "0" {
 		t.Errorf("%d %v", a.status, a.header)
 	}
-	if a := s.do(c, "GET", "/m/mod/hello.txt", s.bearer()); a.header.Get(LanesHeader) != "" {
+	if a := s.do(c, "GET", "/m/mod/hello.txt", s.bearer()); a.header.Get(wire.LanesHeader) != "" {
 		t.Errorf("a plain client is told of lanes: %v", a.header)
 	}
 	a := s.do(c, "GET", "/metrics")
