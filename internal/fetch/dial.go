@@ -112,6 +112,9 @@ func (p *Pool) drain(target int) {
 // than it takes to make them. Called with the mutex held.
 func (p *Pool) useful() int {
 	left := p.queued + p.out
+	if p.seq == 0 { // lanes that are dialled now are there when the first task is
+		left = max(left, p.cfg.Expect)
+	}
 	n := (left + p.cfg.SecondLaneAt - 1) / p.cfg.SecondLaneAt
 	if n > lanesStart {
 		n = max(lanesStart, n/laterLanes)

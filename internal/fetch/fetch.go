@@ -107,6 +107,7 @@ type Config struct {
 	MaxOutstanding int64         // wire bytes asked for and not arrived; 64 MiB
 	MaxQueued      int           // tasks that are not done; 4096
 	SecondLaneAt   int64         // wanted wire bytes per lane before a further lane is dialled; 256 KiB
+	Expect         int64         // wire bytes that are wanted for certain, before any task says so; 0 is not known
 	BwLimit        int64         // bytes per second to receive; 0 is no limit; see SetBwLimit
 	Nice           bool          // give way: two lanes at most, and slower while the link's queue grows
 	Events         event.Func    // Link, Lane, Progress and Warn; event.Discard

@@ -30,6 +30,10 @@ const (
 	metaMask = metaMaskBits | metaOmitRoot
 )
 
+// firstContact is what a destination without anything surely wants, in bytes:
+// a few lanes are dialled while the plan is asked for.
+const firstContact = 1 << 20
+
 // rounds is how often a tree that changes while it is read is planned again.
 const rounds = 4
 
@@ -81,8 +85,13 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if o.Rate != nil {
 		o.BwLimit = o.Rate(began)
 	}
+	expect := int64(0)
+	if j.area.First() && !o.DryRun {
+		expect = firstContact
+	}
 	j.pool = fetch.New(fetch.Config{
-		Lanes: o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
+		Expect: expect,
+		Lanes:  o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
 		BwLimit: o.BwLimit, Nice: o.Nice, Events: o.Events, Snapshot: j.snapshot,
 	}, j.senders()...)
 	ctx, cancel := context.WithCancelCause(ctx)

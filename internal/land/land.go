@@ -131,6 +131,15 @@ func (a *Area) Resolved() string { return a.place.resolved }
 // when there was none.
 func (a *Area) Recovered() *Result { return a.recovered }
 
+// First reports whether nothing has landed here yet, as far as is known.
+func (a *Area) First() bool {
+	if a.state == nil {
+		return a.empty != ""
+	}
+	_, err := a.state.Lstat(nameIndex)
+	return fsys.IsNotExist(err)
+}
+
 // OpenIndex returns the list of what was landed last, with the local state of
 // each entry, and its trailer: the digest of the tree as sent, and the meta
 // that Land was given. The reader is nil when there is no usable index, which
