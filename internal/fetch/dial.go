@@ -81,11 +81,16 @@ func (p *Pool) dialMore(now time.Duration) {
 	}
 }
 
-// drain marks the lanes beyond target, the youngest, and those beyond the
-// share of a budget. Called with the mutex held.
+// drain marks the lanes beyond target, the youngest, those beyond the share of a
+// budget, and those of mirrors that have nothing of what waits. Called with the
+// mutex held.
 func (p *Pool) drain(target int) {
 	healthy := 0
 	for _, l := range p.lanes {
+		if !l.owes() && !p.serves(l.src) {
+			l.drain = true // it keeps others from being made
+			continue
+		}
 		if !l.suspect {
 			healthy++
 		}
@@ -249,7 +254,7 @@ func (p *Pool) overloaded(busy RetryAfter) {
 func (p *Pool) open(s *source, conn Lane) {
 	p.nextID++
 	l := newLane(s, conn, p.nextID, p.clock.now())
-	l.drain = !p.dark && len(p.lanes) >= p.ctl.lanes() // others were faster; it ends when it is looked at
+	l.drain = !p.dark && !p.narrow && p.healthy() >= p.ctl.lanes() // others were faster; it ends when it is looked at
 	p.lanes = append(p.lanes, l)
 	p.emit(event.Lane{ID: l.id, Open: true})
 	p.wg.Go(func() {
@@ -271,6 +276,17 @@ func (p *Pool) open(s *source, conn Lane) {
 	})
 	p.fill(l)
 	p.bell.ring()
+}
+
+// healthy returns how many lanes there are that are not given up. Called with
+// the mutex held.
+func (p *Pool) healthy() (n int) {
+	for _, l := range p.lanes {
+		if !l.suspect && !l.drain {
+			n++
+		}
+	}
+	return n
 }
 
 // lost handles a lane that ended by itself. Called with the mutex held.

@@ -33,7 +33,7 @@ var rules = []struct{ rule, timer, tests string }{
 	{"the job ends at its deadline", "Config.Deadline", "TestDeadline"},
 	{"the end does not wait for a lane or a disk that hangs", "endGrace", "TestRunEndsAlthoughALaneIsDeaf TestRunEndsAlthoughAWriteHangs"},
 	{"idle lanes end", "Config.IdleClose", "TestLanesAreDialledLazily"},
-	{"a mirror that has nothing to give does not count as the link", "anyLive", "TestMirrorsShareAnObject"},
+	{"a mirror that has nothing to give does not count as the link", "drain, anyLive", "TestMirrorsShareAnObject"},
 	{"what only a mirror has that is away is given up", "awayAfter", "TestMirrorsShareAnObject"},
 	{"a connection that takes long is raced by another", "raceAfter", "TestDialsAreRaced TestMirrorsOneIsDead"},
 	{"an exchange does not wait for the server that it was on", "homeWait", "TestExchangesStayAtHome"},
