@@ -83,14 +83,14 @@ func runID(v *view, b *wire.Base, p pace) digest.Digest {
 // the mutex held.
 func (o *Origin) runFor(t *tour, b *wire.Base, p pace, client string, held int64) (*planRun, error) {
 	id := runID(t.view, b, p)
-	old := o.runs[id]
-	if old != nil && old.tour == t && old.alive() {
+	if same := t.runs[id]; same != nil && same.alive() {
 		o.limits.held.Release(held)
 		t.scan.Leave()
-		old.jobs++
+		same.jobs++
 		o.counts.plansShared.Add(1)
-		return old, nil
+		return same, nil
 	}
+	old := o.runs[id]
 	file, err := o.temp()
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (o *Origin) runFor(t *tour, b *wire.Base, p pace, client string, held int64
 	if old != nil && old.reusable() {
 		r.model = old
 	}
-	o.runs[id] = r
+	o.runs[id], t.runs[id] = r, r
 	o.all[r] = struct{}{}
 	o.wg.Go(func() { r.run(ctx) })
 	return r, nil
@@ -123,6 +123,9 @@ func (r *planRun) free() {
 	delete(r.o.all, r)
 	if r.o.runs[r.id] == r {
 		delete(r.o.runs, r.id)
+	}
+	if r.tour.runs[r.id] == r {
+		delete(r.tour.runs, r.id)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

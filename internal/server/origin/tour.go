@@ -99,6 +99,9 @@ type tour struct {
 	scan  *plan.Scan
 	began atomic.Bool
 	jobs  atomic.Int64 // that joined it
+	// runs are the plans on it, by what they depend on; guarded by the origin's
+	// mutex. The origin knows only the latest of each kind, of whatever scan.
+	runs map[digest.Digest]*planRun
 }
 
 // tours are the scans of one view: one that runs, and one for those who came
@@ -132,7 +135,7 @@ func (o *Origin) join(v *view) *tour {
 }
 
 func (o *Origin) newTour(v *view) *tour {
-	return &tour{view: v, scan: plan.NewScan(o.limits.memory, o.cfg.Temp.Temp)}
+	return &tour{view: v, scan: plan.NewScan(o.limits.memory, o.cfg.Temp.Temp), runs: map[digest.Digest]*planRun{}}
 }
 
 // walk runs the scans of a view until nobody waits for one.
