@@ -102,8 +102,9 @@ func (b *jarBuilder) entry(name string, data []byte, method uint16) {
 	}
 	h := &zip.FileHeader{
 		Name: name, Method: method, CRC32: crc32.ChecksumIEEE(data), UncompressedSize64: uint64(len(data)),
-		ModifiedDate: 0x5d61, ModifiedTime: uint16(0x6000 + 0x100*b.version), // in 2026
 	}
+	// CreateRaw writes these two as they are, and does not look at Modified.
+	h.ModifiedDate, h.ModifiedTime = 0x5d61, uint16(0x6000+0x100*b.version) //nolint:staticcheck // see above
 	if method == zip.Deflate {
 		if b.err = b.pack(data); b.err != nil {
 			return

@@ -140,12 +140,14 @@ func TestServerRestart(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		back := time.Now().Add(40 * time.Second)
+		n.mu.Lock()
 		n.onDial = func(int) error {
 			if time.Now().Before(back) {
 				return errors.New("connection refused")
 			}
 			return nil
 		}
+		n.mu.Unlock()
 		for _, l := range n.up() {
 			l.Close(errReset)
 		}

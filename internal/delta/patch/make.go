@@ -28,6 +28,7 @@ type Patch struct {
 
 	head  Head
 	o     Options
+	most  int64  // bytes of leftovers that are searched for one window
 	left  *space // of the old tree
 	fresh *space // of the new tree
 	pools [2]*pool
@@ -47,7 +48,7 @@ func New(ctx context.Context, old, fresh Tree, o Options) (*Patch, error) {
 		o.Tick = func(int64) error { return nil }
 	}
 	p := &Patch{
-		Identity: Identify(old.Files, fresh.Files), o: o, left: &space{}, fresh: &space{},
+		Identity: Identify(old.Files, fresh.Files), o: o, most: maxCandidates, left: &space{}, fresh: &space{},
 		pools: [2]*pool{newPool(old.Open), newPool(fresh.Open)}, coder: bytediff.NewCoder(),
 	}
 	if err := p.open(ctx); err != nil {

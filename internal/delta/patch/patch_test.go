@@ -65,6 +65,9 @@ func makeOf(t testing.TB, old, fresh memory, o Options) *made {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	if o.Window == smallWindow {
+		p.most = 4 << 20
+	}
 	m := &made{head: p.Head()}
 	for i := range p.Windows() {
 		w, err := p.Window(t.Context(), i)
@@ -199,19 +202,19 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
+// smallWindow makes makeOf search little of the leftovers at once.
+const smallWindow = 1 << 20
+
 // TestLarge has leftovers that are not searched as a whole.
 func TestLarge(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 200 MB")
-	}
 	r := rand.NewChaCha8([32]byte{1})
-	b := make([]byte, 98<<20)
+	b := make([]byte, 10<<20)
 	_, _ = r.Read(b)
 	c := append([]byte("in front"), b...)
-	for i := 1000; i < len(c); i += 1 << 20 {
+	for i := 1000; i < len(c); i += 1 << 18 {
 		binary.LittleEndian.PutUint64(c[i:], 0)
 	}
-	m := roundTrip(t, "large", memory{"a": b}, memory{"b": c}, Options{})
+	m := roundTrip(t, "large", memory{"a": b}, memory{"b": c}, Options{Window: smallWindow})
 	if n := m.size(); n > 200_000 {
 		t.Errorf("%d bytes", n)
 	}

@@ -31,7 +31,7 @@ func (p *Patch) candidates(ctx context.Context, fresh []byte) (*base, error) {
 	all := []extent{{0, p.left.size}}
 	if p.left.size == 0 {
 		all = nil
-	} else if p.left.size > maxCandidates {
+	} else if p.left.size > p.most {
 		if p.look == nil {
 			s, err := newSketch(ctx, p.left, p.o.Tick)
 			if err != nil {
@@ -39,14 +39,14 @@ func (p *Patch) candidates(ctx context.Context, fresh []byte) (*base, error) {
 			}
 			p.look = s
 		}
-		all = p.look.similar(fresh, maxCandidates/2)
+		all = p.look.similar(fresh, p.most/2)
 	}
 	b, err := p.left.load(ctx, nil, all)
 	if err != nil {
 		return nil, err
 	}
 	x := &base{extents: all, bytes: b, index: bytediff.NewIndex(b)}
-	if p.left.size <= maxCandidates {
+	if p.left.size <= p.most {
 		p.whole = x
 	}
 	return x, nil
