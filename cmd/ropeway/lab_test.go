@@ -28,7 +28,7 @@ func TestLab(t *testing.T) {
 	}
 	cmd := exec.Command(program, "lab", "run", "--json", "--profile=qa-vpn", "--timeout=60", "--event=forget@1MB", "--event=blackout@2MB for 1s",
 		"--host", "a=exec "+program+" serve --ephemeral --listen=$A:8730 "+d+"/src >"+d+"/served",
-		"--host", `b=url=$(grep -o "https://[^ ']*" `+d+`/served | head -1); `+program+` sync -a "$url" `+d+`/dst && exit 42`)
+		"--host", `b=until grep -qs "^https://" `+d+`/served; do sleep .02; done; url=$(grep -o "https://[^ ']*" `+d+`/served | head -1); `+program+` sync -a "$url" `+d+`/dst && exit 42`)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -85,15 +85,17 @@ func Run(ctx context.Context, o Options) (*event.Summary, error) {
 	if o.Rate != nil {
 		o.BwLimit = o.Rate(began)
 	}
+	senders := j.senders()
 	expect := int64(0)
-	if j.area.First() && !o.DryRun {
+	// With mirrors it is the first source that is to be asked for the plan.
+	if j.area.First() && !o.DryRun && len(senders) == 1 {
 		expect = firstContact
 	}
 	j.pool = fetch.New(fetch.Config{
 		Expect: expect,
 		Lanes:  o.Lanes, Timeout: o.Timeout, ConnectTimeout: o.ConnectTimeout, Deadline: o.Deadline,
 		BwLimit: o.BwLimit, Nice: o.Nice, Events: o.Events, Snapshot: j.snapshot,
-	}, j.senders()...)
+	}, senders...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.stop = cancel
 	stopped := j.keepRate(o.BwLimit)
