@@ -18,8 +18,11 @@ const (
 	wideRTT = 15 * time.Millisecond
 	farRTT  = 80 * time.Millisecond
 
-	lossSome  = .06
+	lossSome  = .12
 	lossHeavy = .09
+	// What a sender that stands loss loses before is mostly of its own making: it
+	// finds out what the link carries by sending too much.
+	lossSure = 2 * time.Second
 )
 
 // The pace of the climb.
@@ -29,8 +32,9 @@ const (
 	keepGain  = 1.05            // a step up is kept if it brings so much
 	fastGain  = 1.3             // and the next is as large if it brought so much
 	restAfter = 30 * time.Second
-	fullRTT   = 1.3 // the link is full when its round trip has grown so much
-	heldShare = .1  // buffers hold the sender for more than this share
+	firstTry  = 10 * time.Second // a trial costs a sender that stands loss more than it brings to a short job
+	fullRTT   = 1.3              // the link is full when its round trip has grown so much
+	heldShare = .1               // buffers hold the sender for more than this share
 	raiseMin  = 500 * time.Millisecond
 	arriveMax = 5 * time.Second // lanes that take longer to come are not waited for
 	regrow    = 10 * time.Second
@@ -117,7 +121,7 @@ func (c *climber) look(v view) {
 	if c.changed == 0 && v.path.RTT > 0 && v.path.RTT < nearRTT {
 		c.n = min(c.n, lanesNear)
 	}
-	if n := min(floor(v.path), most); c.n < n && (c.changed == 0 || !v.path.queued(fullRTT)) {
+	if n := min(floor(v), most); c.n < n && (c.changed == 0 || !v.path.queued(fullRTT)) {
 		c.leap(v, n)
 	}
 	most = min(most, limit(v.path)) // of what is tried: what has proved good stays
@@ -157,15 +161,18 @@ func limit(p PathInfo) int {
 // lanes are sooner at speed, and ride out losses better while windows are
 // small. It counts while the link is not full: a full one loses packets because
 // of the lanes.
-func floor(p PathInfo) int {
-	some := lossSome
+func floor(v view) int {
+	p, some := v.path, lossSome
 	if p.Control != "" && !p.bbr() {
 		some = lossFelt
 	}
 	switch {
 	case p.MinRTT >= farRTT && p.Measured && p.Loss >= lossHeavy && !p.queued(fullRTT):
 		return lanesFar
-	case p.MinRTT >= farRTT, p.RTT >= wideRTT && p.Measured && p.Loss >= some:
+	case p.MinRTT >= farRTT:
+		return lanesLossy
+	case p.bbr() && (v.now < lossSure || p.queued(fullRTT)): // its loss is its own
+	case p.RTT >= wideRTT && p.Measured && p.Loss >= some:
 		return lanesLossy
 	}
 	return 0
@@ -185,7 +192,7 @@ func (c *climber) judge(v view, rate float64, most int) {
 		}
 	}
 	// A full link has nothing to give: more lanes make its queue overflow.
-	if c.n >= most || v.now < c.rest || v.path.queued(fullRTT) {
+	if c.n >= most || v.now < c.rest || v.path.bbr() && v.now < firstTry || v.path.queued(fullRTT) {
 		c.fast = c.fast && c.n < most && !v.path.queued(fullRTT)
 		return
 	}
