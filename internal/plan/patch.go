@@ -61,24 +61,60 @@ func (n *PatchNote) Size() int64 {
 	return size
 }
 
-// NewPatchNote cuts a patch into objects, which store keeps, or lets it stand
-// in the plan if it is small.
-func NewPatchNote(raw int64, patch []byte, store func(id digest.Digest, data []byte) error) (*PatchNote, error) {
-	n := &PatchNote{Raw: raw}
-	if len(patch) <= inlineBudget {
-		n.Data = patch
-		return n, nil
-	}
-	for len(patch) > 0 {
-		piece := patch[:min(len(patch), patchPiece)]
-		patch = patch[len(piece):]
-		o := digest.NewObject(piece)
-		if err := store(o.ID, piece); err != nil {
-			return nil, err
+// PatchWriter cuts a patch that is written to it into objects, or lets it stand
+// in the plan if it is small. It holds one object in memory. Not safe for
+// concurrent use.
+type PatchWriter struct {
+	note  PatchNote
+	buf   []byte
+	store func(id digest.Digest, data []byte) error
+}
+
+// NewPatchWriter returns a writer of a patch that makes raw bytes, whose objects
+// store keeps.
+func NewPatchWriter(raw int64, store func(id digest.Digest, data []byte) error) *PatchWriter {
+	return &PatchWriter{note: PatchNote{Raw: raw}, store: store}
+}
+
+// Write implements io.Writer.
+func (w *PatchWriter) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		k := min(len(b), patchPiece-len(w.buf))
+		w.buf, b, n = append(w.buf, b[:k]...), b[k:], n+k
+		if len(w.buf) == patchPiece {
+			if err := w.cut(); err != nil {
+				return n, err
+			}
 		}
-		n.Objects = append(n.Objects, o)
 	}
 	return n, nil
+}
+
+// cut stores what is buffered as an object.
+func (w *PatchWriter) cut() error {
+	if len(w.note.Objects) == maxPatchPieces {
+		return fmt.Errorf("a patch of more than %d objects", maxPatchPieces)
+	}
+	o := digest.NewObject(w.buf)
+	if err := w.store(o.ID, w.buf); err != nil {
+		return err
+	}
+	w.note.Objects, w.buf = append(w.note.Objects, o), w.buf[:0]
+	return nil
+}
+
+// Note returns what announces the patch, once all of it is written.
+func (w *PatchWriter) Note() (*PatchNote, error) {
+	if len(w.note.Objects) == 0 && len(w.buf) <= inlineBudget {
+		w.note.Data = w.buf
+		return &w.note, nil
+	}
+	if len(w.buf) > 0 {
+		if err := w.cut(); err != nil {
+			return nil, err
+		}
+	}
+	return &w.note, nil
 }
 
 // Marshal returns the note's form in a plan, without its kind.

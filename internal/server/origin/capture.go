@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -41,7 +40,6 @@ type capture struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	work   sync.Mutex // held to capture
-	hurry  atomic.Int32
 
 	mu      sync.Mutex // guards below
 	queue   []listed
@@ -138,9 +136,6 @@ func (c *capture) next() (listed, bool) {
 func (c *capture) busy() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.hurry.Load() > 0 {
-		return 0
-	}
 	if c.active > 0 {
 		return captureIdle
 	}
@@ -189,16 +184,6 @@ func (c *capture) drain(ctx context.Context) {
 		if err := c.o.makeAhead(ctx, w); err != nil && ctx.Err() == nil {
 			c.o.cfg.Log("patch made ahead: %v", err)
 		}
-	}
-}
-
-// Settle does at once what otherwise waits until the module is idle: what
-// plans have listed goes into the history, and patches are made ahead.
-func (o *Origin) Settle(ctx context.Context) {
-	if c := o.capture; c != nil {
-		c.hurry.Add(1)
-		defer c.hurry.Add(-1)
-		c.drain(ctx)
 	}
 }
 

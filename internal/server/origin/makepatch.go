@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 
 	"github.com/ropeway/ropeway/internal/delta/patch"
 	"github.com/ropeway/ropeway/internal/plan"
@@ -15,29 +16,36 @@ type patchSources struct {
 	open, read func(*plan.File) (source, error)
 }
 
-// makePatch makes the patch as it stands in a plan: its head, then its windows,
+// makePatch writes the patch as it stands in a plan: its head, then its windows,
 // each behind its length.
-func makePatch(ctx context.Context, s patchSources, work func(int64)) ([]byte, error) {
-	p, err := patch.New(ctx, patchTree(s.olds, s.open), patchTree(s.news, s.read), patch.Options{Tick: func(n int64) error { work(n); return ctx.Err() }})
+func makePatch(ctx context.Context, s patchSources, out io.Writer, work func(int64)) error {
+	tick := func(n int64) error { work(n); return ctx.Err() }
+	p, err := patch.New(ctx, patchTree(s.olds, s.open), patchTree(s.news, s.read), patch.Options{Tick: tick})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer p.Close()
-	out := behindLength(nil, p.Head())
+	if err := behindLength(out, p.Head()); err != nil {
+		return err
+	}
 	for i := range p.Windows() {
 		w, err := p.Window(ctx, i)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = behindLength(out, w.Coded)
 		}
-		if out = behindLength(out, w.Coded); len(out) > plan.MaxPatch {
-			return nil, fmt.Errorf("a patch of more than %d bytes", plan.MaxPatch)
+		if err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
-func behindLength(out, b []byte) []byte {
-	return append(binary.AppendUvarint(out, uint64(len(b))), b...)
+func behindLength(out io.Writer, b []byte) error {
+	_, err := out.Write(binary.AppendUvarint(nil, uint64(len(b))))
+	if err == nil {
+		_, err = out.Write(b)
+	}
+	return err
 }
 
 func patchTree(files []plan.File, open func(*plan.File) (source, error)) patch.Tree {

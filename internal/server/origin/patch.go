@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ropeway/ropeway/internal/digest"
@@ -39,15 +40,15 @@ const (
 
 // patches is what the plans of a module share.
 type patches struct {
-	turn chan struct{} // held to make a patch: it takes much memory
+	turn   chan struct{} // held to make a patch: it takes much memory
+	worked atomic.Int64  // bytes dealt with, by all that were made
 
-	mu      sync.Mutex // guards below
-	making  map[digest.Digest]chan struct{}
-	spoiled map[digest.Digest]bool // bases for which a patch could not be made
+	mu      sync.Mutex
+	spoiled map[digest.Digest]bool // bases for which a patch could not be made; guarded by mu
 }
 
 func newPatches() *patches {
-	return &patches{turn: make(chan struct{}, 1), making: map[digest.Digest]chan struct{}{}, spoiled: map[digest.Digest]bool{}}
+	return &patches{turn: make(chan struct{}, 1), spoiled: map[digest.Digest]bool{}}
 }
 
 // patcher is a plan.Patcher for one plan.
@@ -149,12 +150,12 @@ func archive(path string) bool {
 // Make implements plan.Patcher.
 func (p *patcher) Make(ctx context.Context, olds, news []plan.File, work func(int64)) (*plan.PatchNote, error) {
 	key := patchKey(olds, news)
-	done, err := p.claim(ctx, key, work)
+	done, err := p.claim(ctx, work)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if n := p.cached(key); n != nil {
+	if n := p.cached(key); n != nil { // by whoever had the turn before, perhaps
 		return n, nil
 	}
 	n, err := p.make(ctx, key, olds, news, work)
@@ -184,60 +185,24 @@ func patchKey(olds, news []plan.File) digest.Digest {
 	return digest.Sum(b)
 }
 
-// claim waits until nobody else makes the patch, and for the turn to make one.
-func (p *patcher) claim(ctx context.Context, key digest.Digest, work func(int64)) (done func(), err error) {
+// claim waits for the turn to make a patch. What others do meanwhile counts as
+// work: if that stands still, so does this.
+func (p *patcher) claim(ctx context.Context, work func(int64)) (done func(), err error) {
 	ps := p.o.patches
-	wait := func(ch <-chan struct{}) error {
-		t := time.NewTicker(time.Second)
-		defer t.Stop()
-		for {
-			select {
-			case <-ch:
-				return nil
-			case <-t.C:
-				work(1)
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	}
-	for {
-		ps.mu.Lock()
-		other, busy := ps.making[key]
-		if !busy {
-			ps.making[key] = make(chan struct{})
-		}
-		ps.mu.Unlock()
-		if !busy {
-			break
-		}
-		if err := wait(other); err != nil {
-			return nil, err
-		}
-	}
-	release := func() {
-		ps.mu.Lock()
-		defer ps.mu.Unlock()
-		close(ps.making[key])
-		delete(ps.making, key)
-	}
-	turn := make(chan struct{})
-	go func() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for seen := ps.worked.Load(); ; {
 		select {
 		case ps.turn <- struct{}{}:
-			select {
-			case turn <- struct{}{}:
-			case <-ctx.Done():
-				<-ps.turn
-			}
+			return func() { <-ps.turn }, nil
+		case <-t.C:
+			n := ps.worked.Load()
+			work(n - seen)
+			seen = n
 		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-	}()
-	if err := wait(turn); err != nil {
-		release()
-		return nil, err
 	}
-	return func() { <-ps.turn; release() }, nil
 }
 
 // cached returns a patch that was made before and whose objects are all there.
@@ -283,15 +248,16 @@ func (p *patcher) make(ctx context.Context, key digest.Digest, olds, news []plan
 	defer func() { _ = root.Close() }()
 	tree := fsys.NewTree(root)
 	defer tree.Close()
-	patch, err := makePatch(ctx, patchSources{
+	batch := p.o.cfg.Store.Objects().Begin(p.o.cfg.Module, "")
+	defer batch.Cancel()
+	out := plan.NewPatchWriter(raw, batch.Put)
+	err = makePatch(ctx, patchSources{
 		olds: olds, news: news, open: p.open, read: func(f *plan.File) (source, error) { return p.read(tree, f) },
-	}, work)
+	}, out, func(n int64) { p.o.patches.worked.Add(n); work(n) })
 	if err != nil {
 		return nil, err
 	}
-	batch := p.o.cfg.Store.Objects().Begin(p.o.cfg.Module, "")
-	defer batch.Cancel()
-	n, err := plan.NewPatchNote(raw, patch, batch.Put)
+	n, err := out.Note()
 	if err != nil {
 		return nil, err
 	}
