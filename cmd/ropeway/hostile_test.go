@@ -192,6 +192,10 @@ func lies() map[string][]manifest.Record {
 		"pack too short":         {root(), file("x", data, inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))},
 		"pack that is none":      {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, []byte("not a pack at all")))},
 		"pack with another file": {root(), file("x", "abd", inPack(0, 0)), note("", packHere(0, 3, stored(3, []byte("abc"))))},
+		"patch never announced":  {root(), file("x", data, []byte("d"))},
+		"patch that is none":     {root(), file("x", data, []byte("d")), note("", patchHere(big, []byte("not a patch at all")))},
+		"patch for nothing":      {root(), note("", patchHere(big, []byte("no file waits for it")))},
+		"patch twice":            {root(), note("", patchHere(0, []byte("one"))), note("", patchHere(0, []byte("two")))},
 		"pack is a bomb":         {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(256<<10, bomb())))},
 		"pack claims a bomb":     {root(), file("x", data, inPack(0, 0)), note("", packHere(0, big, stored(1<<31, bomb())))},
 	}

@@ -212,6 +212,11 @@ func packHere(seq uint64, raw int, stored []byte) []byte {
 	return append(append(binary.AppendUvarint(b, uint64(len(stored))), 1), stored...)
 }
 
+// patchHere is the note of a patch that stands in the plan.
+func patchHere(raw uint64, patch []byte) []byte {
+	return append(append(binary.AppendUvarint([]byte{'D'}, raw), 0), patch...)
+}
+
 // inPack says that a file is in a pack.
 func inPack(seq, offset uint64) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint([]byte{'p'}, seq), offset)

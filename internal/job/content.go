@@ -167,6 +167,9 @@ func (c *content) file(ctx context.Context, e *manifest.Entry, how *plan.Content
 		p.members = append(p.members, member{*e, how.Offset, ready})
 		p.bytes += e.Size
 	case plan.Patch:
+		if c.j.patching() == wire.PatchNever {
+			return fmt.Errorf("%q is in a patch that nobody asked for", e.Path)
+		}
 		c.patched.members = append(c.patched.members, member{*e, 0, ready})
 		c.patched.bytes += e.Size
 	}
