@@ -48,6 +48,7 @@ var floors = map[string]int{
 	"internal/delta/bytediff":  3,
 	"internal/delta/container": 3,
 	"internal/delta/deflate":   2,
+	"internal/delta/column":    2,
 	"internal/delta/twolevel":  3,
 	"internal/lane":            3,
 	"internal/fsys":            2,

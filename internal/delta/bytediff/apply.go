@@ -1,23 +1,23 @@
 package bytediff
 
-import "encoding/binary"
+import "github.com/ropeway/ropeway/internal/delta/column"
 
 // Apply returns the new version, size bytes of which none is checked, made of
 // old, in dst if there is room for it. It takes up to twice size in memory
 // besides. Every error is ErrFormat.
 func Apply(dst, old, diff []byte, size int) ([]byte, error) {
-	r := reader{b: diff}
-	if n := r.uvarint(); r.bad || size < 0 || size > MaxNew || n != uint64(size) {
+	r := reader{column.Reader{B: diff}}
+	if n := r.Uvarint(); r.Bad || size < 0 || size > MaxNew || n != uint64(size) {
 		return nil, ErrFormat
 	}
-	switch kind := r.byte(); {
-	case r.bad:
+	switch kind := r.Byte(); {
+	case r.Bad:
 		return nil, ErrFormat
 	case kind == kindDict:
 		if len(old) > MaxDict {
 			return nil, ErrFormat
 		}
-		return unpack(dst, r.b, old, size)
+		return unpack(dst, r.B, old, size)
 	case kind != kindStreams:
 		return nil, ErrFormat
 	}
@@ -28,75 +28,34 @@ func Apply(dst, old, diff []byte, size int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if len(r.b) > 0 {
+	if len(r.B) > 0 {
 		return nil, ErrFormat
 	}
 	return merge(dst, old, s, size)
 }
 
-// reader takes a difference apart. bad is set at its first fault, and stays.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) byte() byte {
-	if b := r.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-// take returns the next n bytes.
-func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	b := r.b[:n]
-	r.b = r.b[n:]
-	return b
-}
+// reader takes a difference apart.
+type reader struct{ column.Reader }
 
 // stream reads stream i of a difference that makes size bytes.
 func (r *reader) stream(i int, old []byte, size int) ([]byte, error) {
-	n := r.uvarint()
-	if r.bad || n > uint64(most(i, size)) {
+	n := r.Uvarint()
+	if r.Bad || n > uint64(most(i, size)) {
 		return nil, ErrFormat
 	}
 	if n == 0 {
 		return nil, nil
 	}
-	how := r.byte()
+	how := r.Byte()
 	if how == asIs {
-		b := r.take(n)
-		if r.bad {
+		b := r.Take(n)
+		if r.Bad {
 			return nil, ErrFormat
 		}
 		return b, nil
 	}
-	frame := r.take(r.uvarint())
-	if r.bad {
+	frame := r.Take(r.Uvarint())
+	if r.Bad {
 		return nil, ErrFormat
 	}
 	switch {
@@ -124,28 +83,28 @@ func most(i, size int) int {
 // merge makes the new version of the streams. Together these are not longer
 // than they could be for size bytes, but nothing else is known of them.
 func merge(dst, old []byte, s [numStreams][]byte, size int) ([]byte, error) {
-	c := reader{b: s[control]}
-	count := c.uvarint()
-	if c.bad || count > uint64(len(c.b)) {
+	c := reader{column.Reader{B: s[control]}}
+	count := c.Uvarint()
+	if c.Bad || count > uint64(len(c.B)) {
 		return nil, ErrFormat
 	}
 	// Three cursors, one for each column.
 	lens, places := c, c
 	for range count {
-		lens.uvarint()
+		lens.Uvarint()
 	}
 	places = lens
 	for range count {
-		places.uvarint()
+		places.Uvarint()
 	}
 	out := room(dst, size)
-	d := undiffs{zeros: reader{b: s[zeros]}, others: reader{b: s[others]}, values: s[values]}
+	d := undiffs{zeros: reader{column.Reader{B: s[zeros]}}, others: reader{column.Reader{B: s[others]}}, values: s[values]}
 	rest := s[extra]
 	place := int64(0)
 	for range count {
-		before, n, dist := c.uvarint(), lens.uvarint(), places.varint()
+		before, n, dist := c.Uvarint(), lens.Uvarint(), places.Varint()
 		free := uint64(size - len(out))
-		if c.bad || lens.bad || places.bad || before > uint64(len(rest)) || before > free || n > free-before {
+		if c.Bad || lens.Bad || places.Bad || before > uint64(len(rest)) || before > free || n > free-before {
 			return nil, ErrFormat
 		}
 		out = append(out, rest[:before]...)
@@ -164,7 +123,7 @@ func merge(dst, old []byte, s [numStreams][]byte, size int) ([]byte, error) {
 		}
 		place += int64(n)
 	}
-	if len(rest) != size-len(out) || len(places.b) > 0 || !d.done() {
+	if len(rest) != size-len(out) || len(places.B) > 0 || !d.done() {
 		return nil, ErrFormat
 	}
 	return append(out, rest...), nil
@@ -189,8 +148,8 @@ type undiffs struct {
 func (d *undiffs) add(b []byte) bool {
 	for len(b) > 0 {
 		if d.zero == 0 && d.other == 0 {
-			d.zero, d.other = d.zeros.uvarint(), d.others.uvarint()
-			if d.zeros.bad || d.others.bad || d.zero == 0 && d.other == 0 || d.other > uint64(len(d.values)) {
+			d.zero, d.other = d.zeros.Uvarint(), d.others.Uvarint()
+			if d.zeros.Bad || d.others.Bad || d.zero == 0 && d.other == 0 || d.other > uint64(len(d.values)) {
 				return false
 			}
 		}
@@ -212,5 +171,5 @@ func (d *undiffs) add(b []byte) bool {
 
 // done reports whether everything was used.
 func (d *undiffs) done() bool {
-	return d.zero == 0 && d.other == 0 && len(d.zeros.b) == 0 && len(d.others.b) == 0 && len(d.values) == 0
+	return d.zero == 0 && d.other == 0 && len(d.zeros.B) == 0 && len(d.others.B) == 0 && len(d.values) == 0
 }

@@ -4,8 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
-	"github.com/klauspost/compress/zstd"
-
+	"github.com/ropeway/ropeway/internal/delta/column"
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
@@ -152,7 +151,7 @@ func (h *Head) encode() []byte {
 		out = binary.AppendUvarint(out, uint64(w))
 	}
 	for _, raw := range c {
-		out = appendColumn(out, raw)
+		out = column.Append(out, raw)
 	}
 	sum := digest.Sum(out)
 	return append(out, sum[:16]...)
@@ -239,27 +238,27 @@ func ParseHead(b []byte) (*Head, error) {
 	if d := digest.Sum(body); string(d[:16]) != string(sum) {
 		return nil, ErrFormat
 	}
-	r := &reader{b: body[1:]}
-	targets, origins, windows := r.count(MaxFiles), r.count(MaxFiles), r.count(len(body))
+	r := &column.Reader{B: body[1:]}
+	targets, origins, windows := r.Count(MaxFiles), r.Count(MaxFiles), r.Count(len(body))
 	h := &Head{}
 	for range windows {
-		w := r.uvarint()
-		if r.bad || w == 0 || w > MaxWindow {
+		w := r.Uvarint()
+		if r.Bad || w == 0 || w > MaxWindow {
 			return nil, ErrFormat
 		}
 		h.Windows = append(h.Windows, int64(w))
 	}
-	var c [numCols]*reader
+	var c [numCols]*column.Reader
 	names := targets + origins
 	limits := [numCols]int{5 * names, maxNames, min(24*names, maxNames), checkLen * names, maxRecipes}
 	for i := range c {
-		raw := r.column(limits[i])
-		if r.bad {
+		raw := r.Column(limits[i])
+		if r.Bad {
 			return nil, ErrFormat
 		}
-		c[i] = &reader{b: raw}
+		c[i] = &column.Reader{B: raw}
 	}
-	if len(r.b) > 0 {
+	if len(r.B) > 0 {
 		return nil, ErrFormat
 	}
 	if err := h.parse(c, targets, origins); err != nil {
@@ -268,13 +267,13 @@ func ParseHead(b []byte) (*Head, error) {
 	return h, h.validate()
 }
 
-func (h *Head) parse(c [numCols]*reader, targets, origins int) error {
+func (h *Head) parse(c [numCols]*column.Reader, targets, origins int) error {
 	last := ""
 	for len(h.Targets) < targets || len(h.Origins) < origins {
-		same, rest := c[colNames].uvarint(), c[colNames].uvarint()
-		flags := c[colNames].byte()
-		text := c[colText].take(rest)
-		if c[colNames].bad || c[colText].bad || same > uint64(len(last)) || same+rest > manifest.MaxPath ||
+		same, rest := c[colNames].Uvarint(), c[colNames].Uvarint()
+		flags := c[colNames].Byte()
+		text := c[colText].Take(rest)
+		if c[colNames].Bad || c[colText].Bad || same > uint64(len(last)) || same+rest > manifest.MaxPath ||
 			flags&^allFlags != 0 || flags&(isTarget|isOrigin) == 0 {
 			return ErrFormat
 		}
@@ -285,39 +284,39 @@ func (h *Head) parse(c [numCols]*reader, targets, origins int) error {
 		last = path
 		at := len(h.Origins)
 		if flags&isTarget != 0 {
-			t := Target{Path: path, Size: c[colNumbers].int64(), base: -1, plain: flags&opened == 0}
+			t := Target{Path: path, Size: c[colNumbers].Int64(), base: -1, plain: flags&opened == 0}
 			t.Fresh = t.Size
 			if !t.plain {
-				t.Fresh = c[colNumbers].int64()
-				t.recipe = c[colRecipes].take(c[colNumbers].uvarint())
+				t.Fresh = c[colNumbers].Int64()
+				t.recipe = c[colRecipes].Take(c[colNumbers].Uvarint())
 			}
 			switch {
 			case flags&elsewhere != 0:
-				t.base = int(min(c[colNumbers].uvarint(), MaxFiles))
+				t.base = int(min(c[colNumbers].Uvarint(), MaxFiles))
 			case flags&hasBase != 0:
 				t.base = at
 			}
-			copy(t.check[:], c[colChecks].take(checkLen))
+			copy(t.check[:], c[colChecks].Take(checkLen))
 			h.Targets = append(h.Targets, t)
 		}
 		if flags&isOrigin != 0 {
-			o := Origin{Path: path, Size: c[colNumbers].int64(), user: -1, plain: flags&spared == 0}
+			o := Origin{Path: path, Size: c[colNumbers].Int64(), user: -1, plain: flags&spared == 0}
 			o.Left = o.Size
 			if !o.plain {
-				o.Left = c[colNumbers].int64()
+				o.Left = c[colNumbers].Int64()
 			}
 			if flags&reduced != 0 {
-				o.recipe = c[colRecipes].take(c[colNumbers].uvarint())
+				o.recipe = c[colRecipes].Take(c[colNumbers].Uvarint())
 			}
-			copy(o.check[:], c[colChecks].take(originCheck))
+			copy(o.check[:], c[colChecks].Take(originCheck))
 			h.Origins = append(h.Origins, o)
 		}
-		if c[colNumbers].bad || c[colRecipes].bad || c[colChecks].bad {
+		if c[colNumbers].Bad || c[colRecipes].Bad || c[colChecks].Bad {
 			return ErrFormat
 		}
 	}
 	for _, r := range c {
-		if len(r.b) > 0 {
+		if len(r.B) > 0 {
 			return ErrFormat
 		}
 	}
@@ -358,24 +357,6 @@ func (h *Head) validate() error {
 		return ErrFormat
 	}
 	return nil
-}
-
-// appendColumn appends raw, compressed where that is shorter.
-func appendColumn(dst, raw []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(raw)))
-	if len(raw) == 0 {
-		return dst
-	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic("patch: options that zstd refuses: " + err.Error()) // constants all
-	}
-	z := enc.EncodeAll(raw, nil)
-	if len(z) >= len(raw) {
-		return append(append(dst, 0), raw...)
-	}
-	return append(binary.AppendUvarint(dst, uint64(len(z))), z...)
 }
 
 // Opened reports whether the target was seen into: a recipe makes it.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/ropeway/ropeway/internal/delta/bytediff"
+	"github.com/ropeway/ropeway/internal/delta/column"
 	"github.com/ropeway/ropeway/internal/digest"
 )
 
@@ -216,13 +217,13 @@ func parseWindow(b []byte, left int64) (*parsed, error) {
 	if len(b) > MaxCoded {
 		return nil, ErrFormat
 	}
-	r := reader{b: b}
+	r := column.Reader{B: b}
 	w := &parsed{}
-	n := r.count(len(b) / 2)
+	n := r.Count(len(b) / 2)
 	at, sum := int64(0), int64(0)
 	for range n {
-		gap, size := r.int64(), r.int64()
-		if r.bad || size == 0 || size > maxBase || gap > left-at || size > left-at-gap {
+		gap, size := r.Int64(), r.Int64()
+		if r.Bad || size == 0 || size > maxBase || gap > left-at || size > left-at-gap {
 			return nil, ErrFormat
 		}
 		if sum += size; sum > maxBase {
@@ -232,12 +233,12 @@ func parseWindow(b []byte, left int64) (*parsed, error) {
 		at += gap + size
 	}
 	if n > 0 {
-		w.base = r.take(baseCheck)
+		w.base = r.Take(baseCheck)
 	}
-	w.content = r.take(contentCheck)
-	if r.bad {
+	w.content = r.Take(contentCheck)
+	if r.Bad {
 		return nil, ErrFormat
 	}
-	w.diff = r.b
+	w.diff = r.B
 	return w, nil
 }

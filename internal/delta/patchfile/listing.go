@@ -4,8 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
-	"github.com/klauspost/compress/zstd"
-
+	"github.com/ropeway/ropeway/internal/delta/column"
 	"github.com/ropeway/ropeway/internal/digest"
 	"github.com/ropeway/ropeway/internal/manifest"
 )
@@ -112,96 +111,16 @@ func (l *listing) encode() []byte {
 	out = binary.AppendUvarint(out, uint64(l.bytes))
 	out = binary.AppendUvarint(out, uint64(len(l.records)))
 	for _, raw := range c {
-		out = appendColumn(out, raw)
+		out = column.Append(out, raw)
 	}
 	return out
 }
 
-func appendColumn(dst, raw []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(raw)))
-	if len(raw) == 0 {
-		return dst
-	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic("patchfile: options that zstd refuses: " + err.Error()) // constants all
-	}
-	z := enc.EncodeAll(raw, nil)
-	if len(z) >= len(raw) {
-		return append(append(dst, 0), raw...)
-	}
-	return append(binary.AppendUvarint(dst, uint64(len(z))), z...)
-}
-
-// input takes bytes apart. bad is set at the first fault, and stays.
-type input struct {
-	b   []byte
-	bad bool
-}
-
-func (r *input) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *input) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *input) take(n uint64) []byte {
-	if r.bad || n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	b := r.b[:n:n]
-	r.b = r.b[n:]
-	return b
-}
-
-func (r *input) column(most uint64) *input {
-	size := r.uvarint()
-	if r.bad || size > most {
-		r.bad = true
-		return &input{}
-	}
-	if size == 0 {
-		return &input{}
-	}
-	coded := r.uvarint()
-	if coded == 0 {
-		return &input{b: r.take(size)}
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(8<<20))
-	if err != nil {
-		r.bad = true
-		return &input{}
-	}
-	defer dec.Close()
-	out, err := dec.DecodeAll(r.take(coded), make([]byte, 0, size))
-	if err != nil || uint64(len(out)) != size {
-		r.bad = true
-	}
-	return &input{b: out}
-}
-
 // text reads a string that was coded against last.
-func text(c *[numCols]*input, last string) (string, bool) {
-	same, rest := c[colNames].uvarint(), c[colNames].uvarint()
-	b := c[colText].take(rest)
-	if c[colNames].bad || c[colText].bad || same > uint64(len(last)) || same+rest > manifest.MaxPath {
+func text(c *[numCols]*column.Reader, last string) (string, bool) {
+	same, rest := c[colNames].Uvarint(), c[colNames].Uvarint()
+	b := c[colText].Take(rest)
+	if c[colNames].Bad || c[colText].Bad || same > uint64(len(last)) || same+rest > manifest.MaxPath {
 		return "", false
 	}
 	return last[:same] + string(b), true
@@ -209,27 +128,27 @@ func text(c *[numCols]*input, last string) (string, bool) {
 
 // parseListing reads what encode wrote.
 func parseListing(b []byte) (*listing, error) {
-	r := &input{b: b}
-	head := r.take(1 + digest.Size)
-	if r.bad || head[0]&^(flagSingle|flagTimes) != 0 {
+	r := &column.Reader{B: b}
+	head := r.Take(1 + digest.Size)
+	if r.Bad || head[0]&^(flagSingle|flagTimes) != 0 {
 		return nil, errFormat
 	}
 	l := &listing{single: head[0]&flagSingle != 0, mask: manifest.Perm | manifest.Links, tree: digest.Digest(head[1:])}
 	if head[0]&flagTimes != 0 {
 		l.mask |= manifest.Times
 	}
-	size, n := r.uvarint(), r.uvarint()
-	if r.bad || size > math.MaxInt64 || n > maxListing {
+	size, n := r.Uvarint(), r.Uvarint()
+	if r.Bad || size > math.MaxInt64 || n > maxListing {
 		return nil, errFormat
 	}
 	l.bytes = int64(size)
-	var c [numCols]*input
+	var c [numCols]*column.Reader
 	for i, most := range [numCols]uint64{n, 8 * n, maxListing, 3 * n, 10 * n, 5 * n} {
-		if c[i] = r.column(min(most, maxListing)); r.bad {
+		if c[i] = (&column.Reader{B: r.Column(int(min(most, maxListing)))}); r.Bad {
 			return nil, errFormat
 		}
 	}
-	if len(r.b) > 0 || uint64(len(c[colOps].b)) != n {
+	if len(r.B) > 0 || uint64(len(c[colOps].B)) != n {
 		return nil, errFormat
 	}
 	last, from, sec := "", "", int64(0)
@@ -242,16 +161,16 @@ func parseListing(b []byte) (*listing, error) {
 		l.records = append(l.records, rec)
 	}
 	for _, x := range c {
-		if len(x.b) > 0 {
+		if len(x.B) > 0 {
 			return nil, errFormat
 		}
 	}
 	return l, nil
 }
 
-func readRecord(c *[numCols]*input, last string, from *string, sec *int64) (rec record, ok bool) {
-	op := c[colOps].take(1)
-	if c[colOps].bad || op[0]&^knownOps != 0 || op[0]&opMask >= numOps {
+func readRecord(c *[numCols]*column.Reader, last string, from *string, sec *int64) (rec record, ok bool) {
+	op := c[colOps].Take(1)
+	if c[colOps].Bad || op[0]&^knownOps != 0 || op[0]&opMask >= numOps {
 		return rec, false
 	}
 	rec.op, rec.flags = op[0]&opMask, op[0]&^opMask
@@ -277,13 +196,13 @@ func readRecord(c *[numCols]*input, last string, from *string, sec *int64) (rec 
 		rec.from = *from
 	}
 	if rec.flags&hasMode != 0 {
-		e.Mode = uint32(min(c[colModes].uvarint(), 1<<16))
+		e.Mode = uint32(min(c[colModes].Uvarint(), 1<<16))
 	}
 	if rec.flags&hasTime != 0 {
-		*sec += c[colSecs].varint()
-		e.Sec, e.Nsec = *sec, uint32(min(c[colNanos].uvarint(), 1<<31))
+		*sec += c[colSecs].Varint()
+		e.Sec, e.Nsec = *sec, uint32(min(c[colNanos].Uvarint(), 1<<31))
 	}
-	if c[colModes].bad || c[colSecs].bad || c[colNanos].bad || e.Mode > 0o7777 || e.Nsec > 999_999_999 {
+	if c[colModes].Bad || c[colSecs].Bad || c[colNanos].Bad || e.Mode > 0o7777 || e.Nsec > 999_999_999 {
 		return rec, false
 	}
 	return rec, rec.op != opDelete || rec.flags == 0
